@@ -1,0 +1,93 @@
+"""The sandbox's memory: JSON documents in SQLite, safe against `kill -9` and a power cut."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    kind TEXT NOT NULL, id TEXT NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (kind, id)
+);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+"""
+
+
+class Store:
+    """Documents by kind and id, in the order they were first put.
+
+    Every call outside `transaction()` is durable when it returns; inside, all of them or none.
+    One process owns the file (the daemon), so reads need no lock.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+        self._depth = 0
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the puts and deletes inside atomic; may be nested, the outermost one commits."""
+        if self._depth == 0:
+            self._db.execute("BEGIN IMMEDIATE")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self._depth -= 1
+            if self._depth == 0:
+                self._db.execute("ROLLBACK")
+            raise
+        self._depth -= 1
+        if self._depth == 0:
+            self._db.execute("COMMIT")
+
+    def get(self, kind: str, key: str | int) -> Document | None:
+        row = self._db.execute(
+            "SELECT body FROM documents WHERE kind = ? AND id = ?", (kind, str(key))
+        ).fetchone()
+        return None if row is None else _decode(row[0])
+
+    def all(self, kind: str) -> list[Document]:
+        rows = self._db.execute("SELECT body FROM documents WHERE kind = ? ORDER BY position", (kind,))
+        return [_decode(row[0]) for row in rows]
+
+    def put(self, kind: str, key: str | int, body: Document) -> None:
+        """Insert or replace; a replaced document keeps its place in the order."""
+        with self.transaction():
+            self._db.execute(
+                "INSERT INTO documents (kind, id, position, body) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
+                (kind, str(key), self.next_number("document-position"), json.dumps(body)),
+            )
+
+    def delete(self, kind: str, key: str | int) -> bool:
+        """Remove a document; false when there was none."""
+        cursor = self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, str(key)))
+        return cursor.rowcount > 0
+
+    def next_number(self, name: str, first: int = 1) -> int:
+        """A number never handed out before under this name, also over restarts."""
+        row = self._db.execute(
+            "INSERT INTO counters (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+            (name, first),
+        ).fetchone()
+        return int(row[0])
+
+
+def _decode(text: str) -> Document:
+    document: Document = json.loads(text)
+    return document

@@ -1,0 +1,72 @@
+"""What a sandbox decides once and keeps: its tokens, its port, whether its droplets are real machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 7380
+
+
+class ConfigError(Exception):
+    """The sandbox's own file is unreadable; the text names it and the way on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """Durable choices of one sandbox; tokens look like the real ones, so that clients' checks accept them."""
+
+    port: int
+    machines: bool
+    instance: int
+    token: str
+    cloudflare_token: str
+    control_token: str
+    spaces_key: str
+    spaces_secret: str
+
+
+def new_config(*, port: int, machines: bool, instance: int) -> SandboxConfig:
+    return SandboxConfig(
+        port=port,
+        machines=machines,
+        instance=instance,
+        # DigitalOcean's personal tokens: "dop_v1_" and 64 hexadecimal digits.
+        token=f"dop_v1_{secrets.token_hex(32)}",
+        # Cloudflare's provider accepts 40 to 80 of [0-9A-Za-z_-].
+        cloudflare_token=secrets.token_urlsafe(30)[:40],
+        control_token=secrets.token_urlsafe(32),
+        spaces_key=secrets.token_hex(10).upper(),
+        spaces_secret=secrets.token_urlsafe(30),
+    )
+
+
+def load(path: Path) -> SandboxConfig | None:
+    """The stored choices, or None for a sandbox that never ran."""
+    if not path.exists():
+        return None
+    try:
+        return SandboxConfig(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is not a sandbox configuration ({error}); remove the sandbox with "
+            f"`python -m sandbox down --purge --home {path.parent}` and start again"
+        ) from error
+
+
+def save(path: Path, config: SandboxConfig) -> None:
+    write_private(path, json.dumps(asdict(config), indent=2) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file atomically, readable by its owner only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

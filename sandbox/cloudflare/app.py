@@ -1,0 +1,218 @@
+"""The routes under /client/v4."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from sandbox.cloudflare import records, zone_settings, zones
+from sandbox.cloudflare.envelope import ApiError, answer, json_object, page, refuse_unknown
+from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW, RateLimit, check_token
+from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.store import Document, Store
+
+_Handler = Callable[[Request], Awaitable[Response]]
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class CloudflareSettings(Protocol):
+    """What the API must be told: the API token it accepts."""
+
+    @property
+    def cloudflare_token(self) -> str: ...
+
+
+def routes(
+    store: Store,
+    settings: CloudflareSettings,
+    on_change: Callable[[], None],
+    *,
+    requests_per_window: int | None = REQUESTS_PER_WINDOW,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[BaseRoute]:
+    """Cloudflare's API over this store; `on_change` is called after every change of a zone, setting or record.
+
+    `requests_per_window`: calls in five minutes until all are refused for five more; None lifts the limit.
+    """
+    api = _Api(store, settings, on_change)
+    limit = RateLimit(requests_per_window, clock)
+
+    def guarded(handler: _Handler) -> _Handler:
+        async def call(request: Request) -> Response:
+            limit.admit()
+            check_token(request, settings.cloudflare_token)
+            for kind in ("account", "zone", "record"):
+                _check_identifier(request, request.path_params.get(kind))
+            return await handler(request)
+
+        return call
+
+    served = [Route(path, guarded(handler), methods=[method]) for method, path, handler in api.table()]
+    # The ranges are public: no token is asked for.
+    served.append(Route("/ips", api.list_ips, methods=["GET"]))
+    application = Starlette(
+        routes=served, exception_handlers={ApiError: _refuse, HTTPException: _no_such_route}
+    )
+    return [Mount("/client/v4", app=application)]
+
+
+class _Api:
+    """The handlers: they read the request, ask the store's modules and dress the answer."""
+
+    def __init__(self, store: Store, settings: CloudflareSettings, on_change: Callable[[], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._on_change = on_change
+
+    def table(self) -> list[tuple[str, str, _Handler]]:
+        return [
+            ("GET", "/user/tokens/verify", self.verify_token),
+            ("GET", "/accounts", self.list_accounts),
+            ("GET", "/accounts/{account}", self.get_account),
+            ("GET", "/zones", self.list_zones),
+            ("POST", "/zones", self.create_zone),
+            ("GET", "/zones/{zone}", self.get_zone),
+            ("PATCH", "/zones/{zone}", self.edit_zone),
+            ("DELETE", "/zones/{zone}", self.delete_zone),
+            ("GET", "/zones/{zone}/settings", self.list_settings),
+            ("PATCH", "/zones/{zone}/settings", self.change_settings),
+            ("GET", "/zones/{zone}/settings/{setting}", self.get_setting),
+            ("PATCH", "/zones/{zone}/settings/{setting}", self.change_setting),
+            ("GET", "/zones/{zone}/dns_records", self.list_records),
+            ("POST", "/zones/{zone}/dns_records", self.create_record),
+            ("GET", "/zones/{zone}/dns_records/{record}", self.get_record),
+            ("PUT", "/zones/{zone}/dns_records/{record}", self.replace_record),
+            ("PATCH", "/zones/{zone}/dns_records/{record}", self.update_record),
+            ("DELETE", "/zones/{zone}/dns_records/{record}", self.delete_record),
+        ]
+
+    async def verify_token(self, request: Request) -> Response:
+        token = hashlib.sha256(self._settings.cloudflare_token.encode()).hexdigest()[:32]
+        note = {"code": 10000, "message": "This API Token is valid and active", "type": None}
+        return answer({"id": token, "status": "active"}, messages=[note])
+
+    async def list_ips(self, request: Request) -> Response:
+        return answer(ip_ranges(self._store).document())
+
+    async def list_accounts(self, request: Request) -> Response:
+        return page(request, [zones.account(self._store)], default=20, least=5, most=50)
+
+    async def get_account(self, request: Request) -> Response:
+        account = zones.account(self._store)
+        if request.path_params["account"] != account["id"]:
+            raise ApiError(404, 7003, _unroutable(request))
+        return answer(account)
+
+    async def list_zones(self, request: Request) -> Response:
+        found = zones.matching(self._store, dict(request.query_params))
+        return page(request, found, default=20, least=5, most=50)
+
+    async def create_zone(self, request: Request) -> Response:
+        return self._changed(zones.create(self._store, await json_object(request)))
+
+    async def get_zone(self, request: Request) -> Response:
+        return answer(self._zone(request))
+
+    async def edit_zone(self, request: Request) -> Response:
+        body = await json_object(request)
+        return self._changed(zones.edit(self._store, self._zone(request), body))
+
+    async def delete_zone(self, request: Request) -> Response:
+        zone = self._zone(request)
+        zones.delete(self._store, zone)
+        return self._changed({"id": zone["id"]})
+
+    async def list_settings(self, request: Request) -> Response:
+        return answer(zone_settings.read_all(self._store, self._zone(request)["id"]))
+
+    async def get_setting(self, request: Request) -> Response:
+        zone = self._zone(request)
+        return answer(zone_settings.read(self._store, zone["id"], request.path_params["setting"]))
+
+    async def change_setting(self, request: Request) -> Response:
+        body = await json_object(request)
+        refuse_unknown(body, frozenset({"value", "id", "editable", "modified_on"}))
+        zone = self._zone(request)
+        setting = request.path_params["setting"]
+        return self._changed(zone_settings.change(self._store, zone["id"], setting, body.get("value")))
+
+    async def change_settings(self, request: Request) -> Response:
+        items = (await json_object(request)).get("items")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise ApiError(400, 1004, "Missing 'items'")
+        zone = self._zone(request)
+        with self._store.transaction():
+            done = [
+                zone_settings.change(self._store, zone["id"], str(item.get("id")), item.get("value"))
+                for item in items
+            ]
+        return self._changed(done)
+
+    async def list_records(self, request: Request) -> Response:
+        found = records.matching(self._store, self._zone(request), dict(request.query_params))
+        # https://developers.cloudflare.com/api/resources/dns/subresources/records/methods/list/
+        return page(request, [records.shown(r) for r in found], default=100, least=1, most=5_000_000)
+
+    async def create_record(self, request: Request) -> Response:
+        body = await json_object(request)
+        return self._changed(records.shown(records.create(self._store, self._zone(request), body)))
+
+    async def get_record(self, request: Request) -> Response:
+        return answer(records.shown(self._record(request)))
+
+    async def replace_record(self, request: Request) -> Response:
+        body = await json_object(request)
+        zone, record = self._zone(request), self._record(request)
+        return self._changed(records.shown(records.replace(self._store, zone, record, body)))
+
+    async def update_record(self, request: Request) -> Response:
+        body = await json_object(request)
+        zone, record = self._zone(request), self._record(request)
+        return self._changed(records.shown(records.update(self._store, zone, record, body)))
+
+    async def delete_record(self, request: Request) -> Response:
+        record = self._record(request)
+        self._store.delete(records.KIND, record["id"])
+        return self._changed({"id": record["id"]})
+
+    def _zone(self, request: Request) -> Document:
+        return zones.get(self._store, request.path_params["zone"])
+
+    def _record(self, request: Request) -> Document:
+        return records.get(self._store, self._zone(request)["id"], request.path_params["record"])
+
+    def _changed(self, result: Document | list[Document]) -> JSONResponse:
+        self._on_change()
+        return answer(result)
+
+
+def _check_identifier(request: Request, identifier: str | None) -> None:
+    if identifier is not None and not _ID.fullmatch(identifier):
+        raise ApiError(400, 7003, _unroutable(request), chain=[(7000, "No route for that URI")])
+
+
+def _unroutable(request: Request) -> str:
+    return f"Could not route to {request.url.path}, perhaps your object identifier is invalid?"
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return error.response()
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        refusal = ApiError(405, 7001, f"Method {request.method} not available for that URI.")
+        refusal.headers.update(error.headers or {})
+        return refusal.response()
+    return ApiError(404, 7000, "No route for that URI").response()

@@ -1,0 +1,296 @@
+"""The schema of what a machine is told: machine.json by the boot payload, the bundle over SSH.
+
+Written by the Pulumi program, read by the programs on the machines, so only the standard library is used. Every
+error is a ConfigError that names the key, the value (never a secret's) and what would be right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Final, Literal, Self, get_args
+
+from fleet.reading import ConfigError, Reader, decode_object
+
+__all__ = [
+    "ANYWHERE",
+    "EDGE",
+    "Bundle",
+    "ConfigError",
+    "DatabaseSettings",
+    "Engine",
+    "Inbound",
+    "MachineConfig",
+    "Protocol",
+    "Role",
+    "Settings",
+]
+
+Role = Literal["web", "database"]
+Engine = Literal["mysql", "postgresql"]
+Protocol = Literal["tcp", "udp"]
+
+EDGE: Final = "edge"  # the named set of the edge's address ranges, filled by the bundle
+ANYWHERE: Final = ("0.0.0.0/0", "::/0")
+
+# The widest ranges an edge may have; anything wider is a mistake that would open the machine to everybody.
+# Cloudflare's widest are a /13 and a /29: https://www.cloudflare.com/ips/
+WIDEST_EDGE_PREFIX: Final = {4: 8, 6: 20}
+MAX_EDGE_RANGES: Final = 1000
+MAX_SECRET_BYTES: Final = 64 * 1024
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+)
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_DIGEST = re.compile(r"([0-9a-f]{64})?")
+_RELEASE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_VOLUME = re.compile(r"([a-z][a-z0-9-]{0,63})?")
+_UNIT = re.compile(r"[A-Za-z0-9@._-]{1,120}\.(service|socket|timer)")
+_APP_SECRET = re.compile(r"app-[a-z0-9][a-z0-9._-]{0,58}")
+
+_SECRETS: Final[Mapping[Role, frozenset[str]]] = {
+    "web": frozenset({"database-password", "database-ca.pem", "tls.key", "tls.crt"}),
+    "database": frozenset(
+        {"database-password", "database-ca.pem", "database-server.key", "database-server.crt"}
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One thing that may reach this machine: a port, and from where."""
+
+    protocol: Protocol
+    port: int
+    sources: tuple[str, ...]  # CIDRs of either family, or EDGE
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        inbound = cls(
+            protocol=reader.choice("protocol", get_args(Protocol)),
+            port=reader.integer("port", 1, 65535),
+            sources=reader.texts("sources", check=_source),
+        )
+        reader.finish()
+        return inbound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineConfig:
+    """What a machine is, /etc/flotilla/machine.json: structure only, nothing secret."""
+
+    stack: str
+    role: Role
+    slot: str
+    network: str  # the VPC's range, a CIDR
+    inbound: tuple[Inbound, ...]
+    processes: tuple[str, ...]  # systemd units that must be active
+    ports: tuple[int, ...]  # TCP ports that must listen
+    engine: Engine | Literal[""] = ""  # database role
+    volume: str = ""  # database role: name of the block storage volume
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        reader = Reader("machine.json", decode_object("machine.json", text))
+        machine = cls(
+            stack=reader.text("stack", _NAME),
+            role=reader.choice("role", get_args(Role)),
+            slot=reader.text("slot", _NAME),
+            network=reader.checked("network", _network),
+            inbound=tuple(Inbound.read(item) for item in reader.children("inbound")),
+            processes=reader.texts("processes", check=_unit),
+            ports=reader.integers("ports", 1, 65535),
+            engine=reader.choice("engine", (*get_args(Engine), ""), default=""),
+            volume=reader.text("volume", _VOLUME, default=""),
+        )
+        reader.finish()
+        return machine
+
+    def to_json(self) -> str:
+        return _canonical(asdict(self), indent=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where the site's database is; its password travels as the secret `database-password`."""
+
+    engine: Engine
+    host: str  # address or name that the server's certificate carries
+    port: int
+    name: str
+    user: str
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        settings = cls(
+            engine=reader.choice("engine", get_args(Engine)),
+            host=reader.checked("host", _host),
+            port=reader.integer("port", 1, 65535),
+            name=reader.text("name", _IDENTIFIER),
+            user=reader.text("user", _IDENTIFIER),
+        )
+        reader.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a member is told that is not secret but known only after its birth, or changed without a rebirth."""
+
+    database: DatabaseSettings | None = None
+    server_names: tuple[str, ...] = ()  # host names the site answers to; a request for another is refused
+    edge_ranges: tuple[str, ...] = ()  # CIDRs; fills the named set EDGE, and whose client address is believed
+    origin_pull_ca: str = ""  # PEM; when given, only clients with a certificate of this CA are served
+    release: str = ""  # the release the image must hold; empty: any
+    manifest: str = ""  # the manifest digest the image must have; empty: any
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        database = reader.optional_child("database")
+        settings = cls(
+            database=DatabaseSettings.read(database) if database else None,
+            server_names=reader.texts("server_names", check=_server_name, default=()),
+            edge_ranges=reader.texts("edge_ranges", check=_edge_range, default=(), limit=MAX_EDGE_RANGES),
+            origin_pull_ca=reader.checked("origin_pull_ca", _optional_certificate, default=""),
+            release=reader.text("release", _RELEASE, default=""),
+            manifest=reader.text("manifest", _DIGEST, default=""),
+        )
+        reader.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What travels over SSH's stdin to `flotilla-receive`. A web member may get further secrets named `app-...`."""
+
+    settings: Settings
+    secrets: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, role: Role) -> Self:
+        reader = Reader("bundle", decode_object("bundle", text))
+        settings = Settings.read(reader.child("settings"))
+        secrets = reader.mapping("secrets")
+        reader.finish()
+        bundle = cls(
+            settings=settings, secrets={name: _secret(role, name, secrets[name]) for name in sorted(secrets)}
+        )
+        bundle._check_together(role)
+        return bundle
+
+    def to_json(self) -> str:
+        """Canonical: equal bundles give equal text."""
+        return _canonical({"settings": asdict(self.settings), "secrets": dict(self.secrets)})
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical text, in hexadecimal; as it covers secrets, treat it as one where they are weak."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def _check_together(self, role: Role) -> None:
+        names = set(self.secrets)
+        pairs = (
+            {"tls.key", "tls.crt"} if role == "web" else {"database-server.key", "database-server.crt"},
+            {"database-password", "database-ca.pem"} if role == "web" else set(),
+        )
+        for pair in pairs:
+            if names & pair and not pair <= names:
+                missing = ", ".join(sorted(pair - names))
+                raise ConfigError(f"bundle.secrets: {missing} is missing; give {' and '.join(sorted(pair))}")
+        if role == "web":
+            needed = {"database-password", "database-ca.pem"} if self.settings.database else set()
+            if not self.settings.server_names:
+                raise ConfigError("bundle.settings.server_names is empty; give the host names of the site")
+        else:
+            needed = set(_SECRETS["database"])
+            if self.settings.database is None:
+                raise ConfigError(
+                    "bundle.settings.database is missing; a database machine needs name and user"
+                )
+        if missing_secrets := sorted(needed - names):
+            raise ConfigError(f"bundle.secrets: {', '.join(missing_secrets)} missing for role {role}")
+
+
+def _canonical(value: object, indent: int | None = None) -> str:
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.dumps(value, sort_keys=True, indent=indent, separators=separators) + "\n"
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ConfigError(f"not a network such as 10.20.0.0/20 ({error})") from error
+
+
+def _source(text: str) -> str:
+    return text if text == EDGE else _network(text)
+
+
+def _edge_range(text: str) -> str:
+    network = ipaddress.ip_network(_network(text))
+    widest = WIDEST_EDGE_PREFIX[network.version]
+    if network.prefixlen < widest:
+        raise ConfigError(f"wider than /{widest}, which no edge has; it would let everybody in")
+    return str(network)
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST.fullmatch(text) and not text.startswith("*"):
+            return text
+        raise ConfigError("not an IP address or a host name in lower case") from None
+
+
+def _server_name(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ConfigError("not a host name in lower case such as www.example.com or *.example.com")
+    return text
+
+
+def _unit(text: str) -> str:
+    if not _UNIT.fullmatch(text):
+        raise ConfigError("not the name of a systemd service, socket or timer")
+    return text
+
+
+def _optional_certificate(text: str) -> str:
+    return _pem(text, "CERTIFICATE") if text else text
+
+
+def _pem(text: str, label: str) -> str:
+    """PEM blocks of one kind and nothing else, so that the text can do no harm in a file."""
+    block = rf"-----BEGIN {label}-----\n[A-Za-z0-9+/=\n]+-----END {label}-----"
+    if not re.fullmatch(rf"\s*({block}\s*)+", text):
+        raise ConfigError(f"not PEM holding {'a certificate' if label == 'CERTIFICATE' else 'a private key'}")
+    return text
+
+
+def _secret(role: Role, name: str, value: object) -> str:
+    where = f"bundle.secrets.{name}"
+    if name not in _SECRETS[role] and not (role == "web" and _APP_SECRET.fullmatch(name)):
+        known = ", ".join(sorted(_SECRETS[role])) + (" or app-<name>" if role == "web" else "")
+        raise ConfigError(
+            f"bundle.secrets has the unknown name {name[:80]!r}; a {role} machine takes {known}"
+        )
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where} must be a text that is not empty")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_SECRET_BYTES:
+        raise ConfigError(f"{where} is larger than {MAX_SECRET_BYTES} bytes")
+    try:
+        if name.endswith((".crt", "ca.pem")):
+            return _pem(value, "CERTIFICATE")
+        if name.endswith(".key"):
+            return _pem(value, r"((RSA|EC) )?PRIVATE KEY")
+    except ConfigError as error:
+        raise ConfigError(f"{where} is {error}") from None
+    if not value.isprintable():
+        raise ConfigError(f"{where} has characters that cannot be printed")
+    return value

@@ -1,0 +1,1 @@
+"""Programs that run on the machines: standard library only, as a machine has nothing else."""

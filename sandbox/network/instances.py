@@ -1,0 +1,133 @@
+"""Which of the 32 sandboxes of a host this one is: a claim per number, held by the sandbox's home directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.network.plan import INSTANCES
+from sandbox.paths import MARKER
+
+DIRECTORY = Path("/run/flotilla")
+
+
+class InstanceError(Exception):
+    """No number can be had; the text names who holds it and the way on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim file says: whose it is, and the process that made it (a pid alone may come again)."""
+
+    home: str
+    pid: int
+    started: str
+
+
+class Instances:
+    """Hands out numbers, one sandbox each; calls of several processes at once are serialised."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._directory = directory
+
+    def claim(self, home: Path, *, remembered: int | None = None) -> int:
+        """The number of the sandbox in `home`: its own if it has one, the remembered one, else a free one.
+
+        A sandbox's droplets have addresses out of its number's range, so a home must remember its number over reboots.
+        Numbers of dead sandboxes are given to another home only when no other is left. The caller sweeps before use.
+        """
+        with self._locked():
+            claims = self._claims()
+            number = _choose(claims, str(home), remembered)
+            claim = Claim(str(home), os.getpid(), _started(os.getpid()) or "")
+            text = json.dumps({"home": claim.home, "pid": claim.pid, "started": claim.started})
+            self._file(number).write_text(text + "\n")
+            return number
+
+    def release(self, home: Path) -> None:
+        """Give back whatever number `home` holds; nothing to release is fine."""
+        with self._locked():
+            for number, claim in self._claims().items():
+                if claim.home == str(home):
+                    self._file(number).unlink()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = (self._directory / "lock").open("w")
+        except OSError as error:
+            raise InstanceError(
+                f"cannot write in {self._directory}: {error.strerror} (root is needed)"
+            ) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _claims(self) -> dict[int, Claim]:
+        claims = {}
+        for number in range(INSTANCES):
+            try:
+                claims[number] = Claim(**json.loads(self._file(number).read_text()))
+            except FileNotFoundError:
+                continue
+            except (ValueError, TypeError):
+                # Cut short by a crash while it was written: nobody ever used it.
+                self._file(number).unlink()
+        return claims
+
+    def _file(self, number: int) -> Path:
+        return self._directory / f"instance-{number}"
+
+
+def _choose(claims: dict[int, Claim], home: str, remembered: int | None) -> int:
+    own = [number for number, claim in claims.items() if claim.home == home]
+    if own:
+        return own[0]
+    if remembered is not None:
+        holder = claims.get(remembered)
+        if holder is not None and _alive(holder):
+            raise InstanceError(
+                f"network number {remembered} of {home} is in use by the sandbox in {holder.home}:"
+                f" stop that one first (`python -m sandbox down --home {holder.home}`)"
+            )
+        return remembered
+    free = [number for number in range(INSTANCES) if number not in claims]
+    if free:
+        return free[0]
+    dead = [number for number, claim in claims.items() if not _alive(claim)]
+    if dead:
+        return dead[0]
+    raise InstanceError(
+        f"all {INSTANCES} sandboxes of this host are running: stop one (`python -m sandbox down`)"
+    )
+
+
+def _alive(claim: Claim) -> bool:
+    """True while the claiming process or any other process of that sandbox runs."""
+    return _started(claim.pid) == claim.started or _marked(claim.home)
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot (field 22 of /proc/<pid>/stat); None when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()[19]
+
+
+def _marked(home: str) -> bool:
+    wanted = f"{MARKER}={home}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in environment.read_bytes().split(b"\0"):
+                return True
+        except OSError:
+            continue  # ended meanwhile
+    return False

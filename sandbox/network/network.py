@@ -1,0 +1,178 @@
+"""The real network of a sandbox: network namespaces, cables, routes and one packet filter in a router."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from ipaddress import IPv4Network, ip_network
+
+from sandbox.network import ruleset
+from sandbox.network.cables import Change, Neighbour, Observed, difference, droplet_cables, fabric
+from sandbox.network.commands import check_tools, ip_batch, ip_json, nft
+from sandbox.network.namespaces import NetworkError, namespaces, set_kernel, sweep
+from sandbox.network.plan import (
+    EDGE_HOP,
+    EDGE_PORT,
+    INTERNET,
+    INTERNET_HOP,
+    INTERNET_PORT,
+    METADATA,
+    PACKAGES,
+    RESOLVER,
+    VISITOR,
+    Plan,
+    public_port,
+    vpc_port,
+)
+from sandbox.network.port import Attachment, Topology
+
+# Paths under /proc/sys/net of the router's namespace, written before any cable exists (they inherit `default`).
+_ROUTER_KERNEL = {
+    "ipv4/ip_forward": "1",
+    # Droplets believe they share one wire; the router answers for every address so that each packet passes it.
+    "ipv4/conf/default/proxy_arp": "1",
+    # A redirect would teach droplets a way around the router.
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/conf/default/rp_filter": "1",
+}
+
+# Marks our own routes, so that only those are taken back.
+_PROTOCOL = "static"
+
+
+class NamespaceNetwork:
+    """Implements `Network`; needs root. One per sandbox instance, whose names all start with `fl<instance>`."""
+
+    def __init__(self, instance: int, public_network: IPv4Network) -> None:
+        self.plan = Plan(instance, public_network)
+        self._topology = Topology((), ())
+        self._lock = asyncio.Lock()
+
+    async def apply(self, topology: Topology) -> None:
+        """Make the network equal to the topology; raises NetworkError naming the command that failed.
+
+        The filter comes before the cables, and knows only the droplets of the topology: none is ever wired
+        without its firewall.
+        """
+        async with self._lock:
+            self._check(topology)
+            await self._ensure_router()
+            await nft(ruleset.render(self.plan, topology), self.plan.router)
+            await self._lay_cables(topology)
+            await self._furnish(topology)
+            self._topology = topology
+
+    async def renew(self, droplet: int) -> None:
+        """Give a droplet an empty namespace with the same cables.
+
+        Called when its machine stopped and before it starts: a machine that is off answers nothing, and a
+        booting one finds no address, route or filter of its former life.
+        """
+        async with self._lock:
+            attachments = self._topology.attachments
+            rest = tuple(attachment for attachment in attachments if attachment.droplet != droplet)
+            if len(rest) == len(attachments):
+                raise NetworkError(f"droplet {droplet} is not on the network: apply a topology with it first")
+            await self._lay_cables(replace(self._topology, attachments=rest))
+            await self._lay_cables(self._topology)
+
+    async def remove(self) -> None:
+        """Leave nothing of this sandbox behind in the host's kernel."""
+        async with self._lock:
+            await asyncio.to_thread(sweep, self.plan.instance)
+            self._topology = Topology((), ())
+
+    def _check(self, topology: Topology) -> None:
+        for attachment in topology.attachments:
+            gateway = attachment.public.gateway
+            if gateway != str(self.plan.gateway):
+                raise NetworkError(
+                    f"droplet {attachment.droplet} has gateway {gateway}; the router is {self.plan.gateway}"
+                )
+
+    async def _ensure_router(self) -> None:
+        plan = self.plan
+        if plan.router not in namespaces(plan.instance):
+            check_tools()
+            # Without a router nothing else of this sandbox works: what a crash left is taken away.
+            await asyncio.to_thread(sweep, plan.instance)
+            await ip_batch([f"netns add {plan.router}"])
+            set_kernel(plan.router, _ROUTER_KERNEL)
+        own = (plan.gateway, METADATA, RESOLVER, PACKAGES)
+        await ip_batch(["link set lo up", *(f"addr replace {ip}/32 dev lo" for ip in own)], plan.router)
+
+    async def _furnish(self, topology: Topology) -> None:
+        """Addresses and routes of the host, the edge and the internet."""
+        plan = self.plan
+        await ip_batch(
+            [
+                f"link set {plan.host_link} addrgenmode none",
+                f"addr replace {plan.desk}/32 dev {plan.host_link}",
+                f"link set {plan.host_link} up",
+                f"route replace {plan.public} via {plan.gateway} dev {plan.host_link} onlink src {plan.desk}",
+            ]
+        )
+        await self._reach(plan.internet, INTERNET_PORT, INTERNET_HOP, VISITOR, (INTERNET,))
+        ranges = tuple(str(ip_network(entry)) for entry in topology.edge_ranges)
+        first = next((ip_network(entry) for entry in ranges if "." in entry), None)
+        await self._reach(plan.edge, EDGE_PORT, EDGE_HOP, str(first[10]) if first else None, ranges)
+
+    async def _reach(
+        self, namespace: str, port: str, hop: str, source: str | None, ranges: tuple[str, ...]
+    ) -> None:
+        """Make every address of `ranges` local to a namespace, so that any can be bound, and route them there."""
+        router = self.plan.router
+        up = ["link set lo up", "link set eth0 addrgenmode none"]
+        await ip_batch([*up, f"addr replace {hop}/32 dev eth0", "link set eth0 up"], namespace)
+        local = ["route", "show", "table", "local", "type", "local", "proto", _PROTOCOL]
+        strays = await _routes(local, namespace) | await _routes(["-6", *local], namespace)
+        inside = [f"route replace local {entry} dev lo proto {_PROTOCOL}" for entry in ranges]
+        if source:
+            inside.append(f"route replace default via {self.plan.gateway} dev eth0 onlink src {source}")
+        inside += [f"route del local {entry} dev lo" for entry in sorted(strays - set(ranges))]
+        await ip_batch(inside, namespace)
+        four = {entry for entry in ranges if "." in entry}
+        strays = await _routes(["route", "show", "dev", port, "proto", _PROTOCOL], router)
+        routed = [f"route replace {entry} via {hop} dev {port} proto {_PROTOCOL}" for entry in sorted(four)]
+        routed += [f"route del {entry} dev {port} proto {_PROTOCOL}" for entry in sorted(strays - four)]
+        await ip_batch(routed, router)
+
+    async def _lay_cables(self, topology: Topology) -> None:
+        wanted = fabric(self.plan)
+        for attachment in topology.attachments:
+            wanted += droplet_cables(self.plan, attachment)
+        change: Change = difference(self.plan, wanted, await self._observe())
+        await ip_batch(change.cut, self.plan.router)
+        await ip_batch(change.make)
+        await ip_batch(change.connect, self.plan.router)
+
+    async def _observe(self) -> Observed:
+        router = self.plan.router
+        links = await ip_json(["link", "show"], router)
+        entries = await ip_json(["neigh", "show", "nud", "permanent"], router)
+        return Observed(
+            namespaces=namespaces(self.plan.instance),
+            ports=frozenset(link["ifname"] for link in links if link["ifname"] != "lo"),
+            neighbours=frozenset(
+                Neighbour(e["dev"], e["dst"], e["lladdr"]) for e in entries if "lladdr" in e
+            ),
+        )
+
+
+async def configure_as_machine(plan: Plan, attachment: Attachment) -> None:
+    """Set up a droplet's namespace as its own network daemon would: for tests without machines."""
+    lines = ["link set lo up"]
+    for interface in (attachment.public, attachment.private):
+        lines.append(f"addr replace {interface.address}/{interface.prefix} dev {interface.name}")
+        lines.append(f"link set {interface.name} up")
+    lines.append(f"route replace default via {attachment.public.gateway} dev {attachment.public.name}")
+    await ip_batch(lines, plan.droplet(attachment.droplet))
+
+
+async def _routes(arguments: list[str], namespace: str) -> set[str]:
+    found = await ip_json(arguments, namespace)
+    return {str(ip_network(route["dst"])) for route in found if route["dst"] != "default"}
+
+
+__all__ = ["NamespaceNetwork", "configure_as_machine", "public_port", "vpc_port"]

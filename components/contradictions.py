@@ -1,0 +1,111 @@
+"""Mistakes that no section of a config can see by itself, and what this version cannot build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from components import complaints, values
+from components.schema import (
+    CloudflareSettings,
+    CloudSettings,
+    EdgeSettings,
+    ManagedSettings,
+    PlainDnsSettings,
+    Section,
+    SelfHostedSettings,
+    WebSettings,
+)
+
+PROJECT = "flotilla"
+PRODUCTION = "prod"
+
+MIN_PRODUCTION_MEMBERS = 2
+# Replaced members stay up beside the new ones until the end of a rollout.
+SURGE_FACTOR = 2
+# What each VPC keeps for itself: network, gateway, broadcast and one for the cloud.
+# https://docs.digitalocean.com/products/networking/vpc/details/limits/
+RESERVED_ADDRESSES = 4
+
+
+def between(
+    stack: str, domain: str | None, sections: Mapping[str, Section | None], forced: frozenset[str]
+) -> Iterator[str]:
+    """Mistakes that no section can see by itself; sections with mistakes of their own are None."""
+    edge, web, cloud = sections["edge"], sections["web"], sections["cloud"]
+    if isinstance(edge, CloudflareSettings | PlainDnsSettings):
+        yield from _outside_zone(domain, edge)
+    if isinstance(web, WebSettings) and isinstance(cloud, CloudSettings):
+        yield from _too_small(web, cloud)
+    yield from _image_of_another_role(sections)
+    if stack == PRODUCTION:
+        yield from _unfit_for_production(sections)
+    else:
+        yield from _only_for_production(sections, forced)
+    yield from _not_built_yet(sections)
+
+
+def _outside_zone(domain: str | None, edge: EdgeSettings) -> Iterator[str]:
+    zone = edge.zone
+    if zone is not None and domain is not None and domain != zone and not domain.endswith(f".{zone}"):
+        yield (
+            f"{PROJECT}:edge.zone = {complaints.shown(zone)}: {PROJECT}:domain {domain} is not in this zone; "
+            f"give the zone that holds it, such as {domain.partition('.')[2]}"
+        )
+
+
+def _image_of_another_role(sections: Mapping[str, Section | None]) -> Iterator[str]:
+    for role, section in (("web", sections["web"]), ("database", sections["database"])):
+        if isinstance(section, WebSettings | SelfHostedSettings):
+            named = values.ROLE_IMAGE.fullmatch(section.image)
+            if named is not None and named["role"] != role:
+                yield (
+                    f"{PROJECT}:{role}.image = {complaints.shown(section.image)}: is an image of the role "
+                    f"{named['role']}; `fleet bake {role}` makes one for {role}"
+                )
+
+
+def _too_small(web: WebSettings, cloud: CloudSettings) -> Iterator[str]:
+    needed = web.count * SURGE_FACTOR + 1
+    room = cloud.network.num_addresses - RESERVED_ADDRESSES
+    if needed > room:
+        yield (
+            f'{PROJECT}:cloud.network = "{cloud.network}": has room for {room} machines, and a rollout of {web.count} '
+            f"web members needs {needed}; give a larger range, or fewer members"
+        )
+
+
+def _unfit_for_production(sections: Mapping[str, Section | None]) -> Iterator[str]:
+    web, database = sections["web"], sections["database"]
+    if isinstance(web, WebSettings) and web.count < MIN_PRODUCTION_MEMBERS:
+        yield (
+            f"{PROJECT}:web.count = {web.count}: production needs {MIN_PRODUCTION_MEMBERS} members or more, so that one "
+            "may fail; `pulumi config set --path flotilla:web.count 2`"
+        )
+    for role, section in (("web", web), ("database", database)):
+        if isinstance(section, WebSettings | SelfHostedSettings) and not values.is_pinned(section.image):
+            yield (
+                f"{PROJECT}:{role}.image = {complaints.shown(section.image)}: production needs an image that cannot change "
+                f"under it; `fleet bake {role}` makes one, and its name goes here"
+            )
+
+
+def _only_for_production(sections: Mapping[str, Section | None], forced: frozenset[str]) -> Iterator[str]:
+    if isinstance(sections["database"], ManagedSettings) and "managed-database" not in forced:
+        yield (
+            f'{PROJECT}:database.kind = "managed": costs money while nobody visits, so only production has one; use '
+            f"self-hosted, or set {PROJECT}:force to [managed-database]"
+        )
+    if sections["autoscaler"] is not None and "autoscaler" not in forced:
+        yield (
+            f"{PROJECT}:autoscaler is set: only production has one; remove it, or set {PROJECT}:force to [autoscaler]"
+        )
+
+
+def _not_built_yet(sections: Mapping[str, Section | None]) -> Iterator[str]:
+    missing = []
+    if isinstance(sections["database"], ManagedSettings):
+        missing.append("managed database (use database.kind self-hosted)")
+    if sections["autoscaler"] is not None:
+        missing.append("autoscaler (remove the key)")
+    if missing:
+        yield f"this version of {PROJECT} cannot build yet: {', '.join(missing)}"

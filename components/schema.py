@@ -1,0 +1,197 @@
+"""What a stack's config may say, section by section.
+
+Every field carries a description and an example: they are the text of the error when it is missing or wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.values import (
+    AdminRange,
+    HostName,
+    ImageName,
+    RegionSlug,
+    SizeSlug,
+    SshPublicKey,
+    VpcNetwork,
+)
+
+# More than the controller and the edge are proven with; a larger number is more likely a typo than a wish.
+MAX_MEMBERS = 1000
+
+# Volumes hold 1 GiB to 16 TiB: https://docs.digitalocean.com/products/volumes/details/limits/
+MAX_VOLUME_GIB = 16_384
+
+# How long Cloudflare's points of presence may take to see a changed proxied record: its TTL is always 300 s.
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/
+PROXIED_TTL_SECONDS = 300
+# What resolvers may keep an answer of the cloud's own DNS.
+DNS_TTL_SECONDS = 60
+
+Engine = Literal["mysql", "postgresql"]
+Seconds = Annotated[int, Field(ge=0, le=3600)]
+RequestSeconds = Annotated[int, Field(ge=1, le=3600)]
+
+
+class Section(BaseModel):
+    """A group of settings that belong together: complete, unchangeable, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CloudSettings(Section):
+    """Where the machines are."""
+
+    name: Literal["digitalocean"] = Field(
+        default="digitalocean", description="the cloud: digitalocean", examples=["digitalocean"]
+    )
+    region: RegionSlug = Field(description="text, the cloud's region", examples=["lon1"])
+    network: VpcNetwork = Field(
+        description="text, the range of the private network", examples=["10.20.0.0/20"]
+    )
+
+
+class AdminSettings(Section):
+    """Who may log in to the machines, and from where."""
+
+    cidrs: tuple[AdminRange, ...] = Field(
+        min_length=1,
+        description="list of the address ranges that SSH comes from",
+        examples=[["203.0.113.7/32"]],
+    )
+    ssh_keys: tuple[SshPublicKey, ...] = Field(
+        default=(), description="list of public SSH keys", examples=[["ssh-ed25519 AAAA... you"]]
+    )
+
+
+class DrainSettings(Section):
+    """How long a member that leaves waits for its visitors."""
+
+    quiet_seconds: Seconds = Field(
+        default=10, description="whole number of seconds without a request, 0 to 3600", examples=[10]
+    )
+    cap_seconds: RequestSeconds = Field(
+        default=120,
+        description="whole number of seconds to wait for open connections, 1 to 3600",
+        examples=[120],
+    )
+
+
+class WebSettings(Section):
+    """The members that serve the site."""
+
+    count: int = Field(
+        ge=1,
+        le=MAX_MEMBERS,
+        description=f"a whole number of members from 1 to {MAX_MEMBERS}",
+        examples=[3],
+    )
+    size: SizeSlug = Field(description="text, a size of machine", examples=["s-1vcpu-1gb"])
+    image: ImageName = Field(
+        description="text, an image as `fleet bake web` makes and writes it", examples=["web-2026.11.21-3f2a"]
+    )
+    drain: DrainSettings = Field(
+        default_factory=DrainSettings,
+        description="an object",
+        examples=[{"quiet_seconds": 10, "cap_seconds": 120}],
+    )
+
+
+class SelfHostedSettings(Section):
+    """A database server of the fleet's own, its data on a volume."""
+
+    kind: Literal["self-hosted"] = Field(
+        description="the kind of database: self-hosted", examples=["self-hosted"]
+    )
+    engine: Engine = Field(default="mysql", description="the engine: mysql or postgresql", examples=["mysql"])
+    size: SizeSlug = Field(description="text, a size of machine", examples=["s-1vcpu-1gb"])
+    image: ImageName = Field(
+        description="text, an image as `fleet bake database` makes and writes it",
+        examples=["database-2026.11.21-77c0"],
+    )
+    volume_gib: int = Field(
+        ge=1,
+        le=MAX_VOLUME_GIB,
+        description=f"a whole number of GiB from 1 to {MAX_VOLUME_GIB}",
+        examples=[10],
+    )
+
+
+class ManagedSettings(Section):
+    """A database cluster run by the cloud."""
+
+    kind: Literal["managed"] = Field(description="the kind of database: managed", examples=["managed"])
+    engine: Engine = Field(default="mysql", description="the engine: mysql or postgresql", examples=["mysql"])
+    nodes: int = Field(ge=1, le=3, description="a whole number of nodes from 1 to 3", examples=[2])
+    size: SizeSlug = Field(description="text, a size of cluster node", examples=["db-s-1vcpu-2gb"])
+    access: Literal["direct", "tunnel"] = Field(
+        default="direct", description="direct or tunnel", examples=["direct"]
+    )
+
+
+class CloudflareSettings(Section):
+    """Cloudflare in front of the members."""
+
+    kind: Literal["cloudflare"] = Field(description="the kind of edge: cloudflare", examples=["cloudflare"])
+    zone: HostName = Field(description="text, the zone that holds the domain", examples=["foobar.com"])
+    propagation_seconds: Seconds = Field(
+        default=PROXIED_TTL_SECONDS,
+        description="whole number of seconds until a changed record is seen everywhere, 0 to 3600",
+        examples=[PROXIED_TTL_SECONDS],
+    )
+
+
+class PlainDnsSettings(Section):
+    """No edge: the cloud's DNS names the members, and visitors reach them directly."""
+
+    kind: Literal["none"] = Field(description="the kind of edge: none", examples=["none"])
+    zone: HostName | None = Field(
+        default=None, description="text, the zone that holds the domain", examples=["foobar.com"]
+    )
+    propagation_seconds: Seconds = Field(
+        default=DNS_TTL_SECONDS,
+        description="whole number of seconds until a changed record is seen everywhere, 0 to 3600",
+        examples=[DNS_TTL_SECONDS],
+    )
+
+
+class AutoscalerSettings(Section):
+    """The controller that adds and removes burst members."""
+
+    size: SizeSlug = Field(description="text, a size of machine", examples=["s-1vcpu-1gb"])
+    max: int = Field(
+        ge=1,
+        le=MAX_MEMBERS,
+        description=f"a whole number of members from 1 to {MAX_MEMBERS}",
+        examples=[10],
+    )
+    schedules: tuple[dict[str, Any], ...] = Field(
+        default=(), description="list of schedules", examples=[[{"cron": "0 8 * * 1-5", "members": 5}]]
+    )
+    target_cpu: int | None = Field(
+        default=None, ge=1, le=100, description="a whole number of percent from 1 to 100", examples=[60]
+    )
+
+
+class AppSettings(Section):
+    """The site that the members serve."""
+
+    source: str = Field(
+        default="app",
+        min_length=1,
+        description="text, a directory, or a git repository with #ref",
+        examples=["app"],
+    )
+    callable: str = Field(
+        default="app:app",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="text, where the WSGI callable is, as module:name",
+        examples=["app:app"],
+    )
+
+
+DatabaseSettings = SelfHostedSettings | ManagedSettings
+EdgeSettings = CloudflareSettings | PlainDnsSettings

@@ -1,0 +1,290 @@
+"""A stack's settings: the only place that reads Pulumi's config.
+
+All mistakes are gathered and reported in one error, a line each, before anything is created.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pulumi
+from pydantic import ValidationError
+
+from components import complaints, contradictions, values
+from components.contradictions import PRODUCTION, PROJECT
+from components.schema import (
+    AdminSettings,
+    AppSettings,
+    AutoscalerSettings,
+    CloudflareSettings,
+    CloudSettings,
+    DatabaseSettings,
+    EdgeSettings,
+    ManagedSettings,
+    PlainDnsSettings,
+    Section,
+    SelfHostedSettings,
+    WebSettings,
+)
+from fleet.identity import Identity, SeedError
+
+# A stack's name becomes a tag: letters, digits, `:`, `-` and `_`, as in `name` of "Create a New Tag" in
+# https://docs.digitalocean.com/reference/api/digitalocean/. It is part of host names too, hence no more than these.
+_STACK_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
+
+FORCEABLE = ("managed-database", "autoscaler")
+
+_SECTIONS: Mapping[str, Mapping[str | None, type[Section]]] = {
+    "cloud": {None: CloudSettings},
+    "admin": {None: AdminSettings},
+    "web": {None: WebSettings},
+    "database": {"self-hosted": SelfHostedSettings, "managed": ManagedSettings},
+    "edge": {"cloudflare": CloudflareSettings, "none": PlainDnsSettings},
+    "autoscaler": {None: AutoscalerSettings},
+    "app": {None: AppSettings},
+}
+# Sections that may be absent.
+_OPTIONAL = frozenset({"autoscaler", "app"})
+_SCALARS = ("domain", "protect", "force", "seed")
+KEYS = ("domain", *_SECTIONS, *_SCALARS[1:])
+
+# Secrets of others that people put in stack config; in plain they would end up in git.
+_FOREIGN_SECRETS = (
+    "digitalocean:token",
+    "digitalocean:spacesSecretKey",
+    "cloudflare:apiToken",
+    "cloudflare:apiKey",
+    "cloudflare:apiUserServiceKey",
+    "aws:secretKey",
+)
+
+_S = TypeVar("_S", bound=Section)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a stack's config says, checked."""
+
+    stack: str
+    domain: str
+    cloud: CloudSettings
+    admin: AdminSettings
+    web: WebSettings
+    database: DatabaseSettings
+    edge: EdgeSettings
+    app: AppSettings
+    identity: Identity = field(repr=False)
+    protect: bool
+
+    @property
+    def production(self) -> bool:
+        """Whether the stack serves real visitors, so that slips must be refused."""
+        return self.stack == PRODUCTION
+
+    @property
+    def self_hosted(self) -> SelfHostedSettings:
+        """The database's settings; `load` has refused other kinds, which this version cannot build."""
+        if not isinstance(self.database, SelfHostedSettings):
+            raise TypeError(f"database.kind {self.database.kind} was not refused")
+        return self.database
+
+
+def load() -> Settings:
+    """The settings of the stack that is being deployed. Raises pulumi.RunError that names every mistake."""
+    # `pulumi.Config` answers for names one knows; a typo is only seen in the whole of what is set.
+    config = pulumi.runtime.config.CONFIG.get()
+    secret = frozenset(key for key in config if pulumi.runtime.is_config_secret(key))
+    return read(pulumi.get_stack(), config, secret)
+
+
+def read(stack: str, config: Mapping[str, str], secret: frozenset[str]) -> Settings:
+    """Settings from config as Pulumi hands it over: full keys, structured values as JSON; `secret` names the
+    encrypted keys. Raises pulumi.RunError with one line for each mistake."""
+    reader = _Reader(stack, config, secret)
+    settings = reader.settings()
+    if settings is None:
+        count = len(reader.mistakes)
+        mistakes = "1 mistake" if count == 1 else f"{count} mistakes"
+        lines = "\n".join(f"  {line}" for line in reader.mistakes)
+        raise pulumi.RunError(f"stack {stack} has {mistakes} in its config; nothing was changed:\n{lines}")
+    return settings
+
+
+class _Reader:
+    """Reads one config and gathers its mistakes in the order of the keys."""
+
+    def __init__(self, stack: str, config: Mapping[str, str], secret: frozenset[str]) -> None:
+        prefix = f"{PROJECT}:"
+        self.mistakes: list[str] = []
+        self._stack = stack
+        self._all = config
+        self._own = {key.removeprefix(prefix): text for key, text in config.items() if key.startswith(prefix)}
+        self._secret = secret
+
+    def settings(self) -> Settings | None:
+        """The settings, or None when there are mistakes."""
+        self._check_stack()
+        domain = self._domain()
+        sections = {key: self._section(key) for key in _SECTIONS}
+        protect = self._boolean("protect", default=self._stack == PRODUCTION)
+        forced = self._forced()
+        identity = self._identity()
+        self._check_unknown_keys()
+        self._check_foreign_secrets()
+        self.mistakes += contradictions.between(self._stack, domain, sections, forced)
+        if self.mistakes or domain is None or identity is None:
+            return None
+        return Settings(
+            stack=self._stack,
+            domain=domain,
+            cloud=_typed(sections["cloud"], CloudSettings),
+            admin=_typed(sections["admin"], AdminSettings),
+            web=_typed(sections["web"], WebSettings),
+            database=_typed(sections["database"], SelfHostedSettings),
+            edge=_edge(sections["edge"]),
+            app=_typed(sections["app"] or AppSettings(), AppSettings),
+            identity=identity,
+            protect=protect,
+        )
+
+    def _check_stack(self) -> None:
+        if not _STACK_NAME.fullmatch(self._stack):
+            self.mistakes.append(
+                f"the stack's name {self._stack!r} cannot be a tag and part of a host name: use at most 32 lower-case "
+                "letters, digits and `-`, beginning with a letter; `pulumi stack rename` changes it"
+            )
+
+    def _domain(self) -> str | None:
+        text = self._own.get("domain")
+        if text is None:
+            self._complain(
+                "domain", "is missing: text, the host name of the site, for example www.foobar.com"
+            )
+            return None
+        try:
+            return values.host_name(text)
+        except ValueError as error:
+            self._complain("domain", f"= {self._shown('domain', text)}: {error}")
+            return None
+
+    def _section(self, key: str) -> Section | None:
+        models = _SECTIONS[key]
+        usual = next(iter(models.values()))
+        sample = complaints.example_of(usual)
+        text = self._own.get(key)
+        if text is None:
+            if key not in _OPTIONAL:
+                self._complain(key, f"is missing: an object, for example {sample}")
+            return None
+        value = _parsed(text)
+        if not isinstance(value, dict):
+            self._complain(key, f"= {self._shown(key, value)}: must be an object, for example {sample}")
+            return None
+        model = usual if None in models else self._model_of_kind(key, value, models)
+        if model is None:
+            return None
+        try:
+            # As JSON: lists become tuples, and nothing else is converted.
+            return model.model_validate_json(json.dumps(value))
+        except ValidationError as error:
+            self.mistakes += complaints.of_section(
+                f"{PROJECT}:{key}", model, error, secret=self._is_secret(key)
+            )
+            return None
+
+    def _model_of_kind(
+        self, key: str, value: Mapping[str, Any], models: Mapping[str | None, type[Section]]
+    ) -> type[Section] | None:
+        """The section's model by its `kind`. Without a kind the usual one finds the other mistakes."""
+        usual = next(iter(models.values()))
+        if "kind" not in value:
+            return usual
+        kind = value["kind"]
+        if kind in models:
+            return models[kind]
+        names = [name for name in models if name is not None]
+        hint = complaints.did_you_mean(kind, names) if isinstance(kind, str) else ""
+        self._complain(f"{key}.kind", f"= {self._shown(key, kind)}: must be {' or '.join(names)}{hint}")
+        return None
+
+    def _boolean(self, key: str, *, default: bool) -> bool:
+        text = self._own.get(key)
+        if text is None:
+            return default
+        if text not in ("true", "false"):
+            self._complain(key, f"= {self._shown(key, text)}: must be true or false")
+        return text == "true"
+
+    def _forced(self) -> frozenset[str]:
+        text = self._own.get("force")
+        value = _parsed(text) if text is not None else []
+        if isinstance(value, list) and all(isinstance(item, str) and item in FORCEABLE for item in value):
+            return frozenset(value)
+        self._complain(
+            "force", f"= {self._shown('force', value)}: must be a list of {' and '.join(FORCEABLE)}"
+        )
+        return frozenset()
+
+    def _identity(self) -> Identity | None:
+        text = self._own.get("seed")
+        fix = f"run `fleet init {self._stack}`"
+        if text is None:
+            self._complain("seed", f"is missing: a secret that `fleet init` makes; {fix}")
+            return None
+        if not self._is_secret("seed"):
+            self._complain("seed", f"is a secret but stands in plain; remove it, it is burnt, and {fix}")
+            return None
+        try:
+            return Identity.from_seed(text)
+        except SeedError as error:
+            self._complain("seed", f"= {complaints.HIDDEN}: {error}")
+            return None
+
+    def _check_unknown_keys(self) -> None:
+        for key in sorted(set(self._own) - set(KEYS)):
+            section, dot, rest = key.partition(".")
+            if dot and section in _SECTIONS:
+                fix = f"; to set {rest} of {section} use `pulumi config set --path {PROJECT}:{key} VALUE`"
+            else:
+                fix = complaints.did_you_mean(key, KEYS)
+            self._complain(key, f"is not a known key{fix} (known: {', '.join(KEYS)})")
+
+    def _check_foreign_secrets(self) -> None:
+        for key in _FOREIGN_SECRETS:
+            if key in self._all and key not in self._secret:
+                self.mistakes.append(
+                    f"{key} is a secret but stands in plain; revoke it, then `pulumi config set --secret {key}` a new one"
+                )
+
+    def _is_secret(self, key: str) -> bool:
+        return f"{PROJECT}:{key}" in self._secret
+
+    def _shown(self, key: str, value: Any) -> str:
+        return complaints.HIDDEN if self._is_secret(key) else complaints.shown(value)
+
+    def _complain(self, key: str, problem: str) -> None:
+        self.mistakes.append(f"{PROJECT}:{key} {problem}")
+
+
+def _parsed(text: str) -> Any:
+    """A structured value, or the text itself when it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _typed(section: Section | None, model: type[_S]) -> _S:
+    if not isinstance(section, model):
+        raise TypeError(f"{type(section).__name__} instead of {model.__name__}")
+    return section
+
+
+def _edge(section: Section | None) -> EdgeSettings:
+    if isinstance(section, CloudflareSettings | PlainDnsSettings):
+        return section
+    raise TypeError(f"{type(section).__name__} is no edge")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.network.plan import INSTANCES
-from sandbox.paths import MARKER
+from sandbox.processes import ProcessId, of_sandbox
 
 DIRECTORY = Path("/run/flotilla")
 
@@ -26,7 +26,7 @@ class Claim:
 
     home: str
     pid: int
-    started: str
+    started: int
 
 
 class Instances:
@@ -44,8 +44,10 @@ class Instances:
         with self._locked():
             claims = self._claims()
             number = _choose(claims, str(home), remembered)
-            claim = Claim(str(home), os.getpid(), _started(os.getpid()) or "")
-            text = json.dumps({"home": claim.home, "pid": claim.pid, "started": claim.started})
+            owner = ProcessId.of(os.getpid())
+            text = json.dumps(
+                {"home": str(home), "pid": os.getpid(), "started": owner.started if owner else 0}
+            )
             self._file(number).write_text(text + "\n")
             return number
 
@@ -110,24 +112,5 @@ def _choose(claims: dict[int, Claim], home: str, remembered: int | None) -> int:
 
 def _alive(claim: Claim) -> bool:
     """True while the claiming process or any other process of that sandbox runs."""
-    return _started(claim.pid) == claim.started or _marked(claim.home)
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot (field 22 of /proc/<pid>/stat); None when there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()[19]
-
-
-def _marked(home: str) -> bool:
-    wanted = f"{MARKER}={home}".encode()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if wanted in environment.read_bytes().split(b"\0"):
-                return True
-        except OSError:
-            continue  # ended meanwhile
-    return False
+    owner = ProcessId.of(claim.pid)
+    return (owner is not None and owner.started == claim.started) or bool(of_sandbox(Path(claim.home)))

@@ -58,7 +58,7 @@ def host_link(instance: int) -> str:
 class Plan:
     """Names and addresses of one sandbox.
 
-    The first address of `public` is the router (the droplets' gateway) and the last one is the host's end of
+    The first address of `public` is the router (the droplets' gateway) and the second one is the host's end of
     its cable: neither may be given to a droplet.
     """
 
@@ -88,7 +88,7 @@ class Plan:
     @property
     def desk(self) -> IPv4Address:
         """The host on its cable; the router turns it into `DESK` before a droplet sees it."""
-        return self.public[-2]
+        return self.public[2]
 
     def droplet(self, droplet: int) -> str:
         """Network namespace of a droplet."""

@@ -25,7 +25,7 @@ def instances(claims: Path) -> Instances:
 def _kill_owner(claims: Path, number: int) -> None:
     """Make a claim look as if its process had died: a pid whose start time is another one."""
     file = claims / f"instance-{number}"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "started": "0"}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "started": 0}))
 
 
 def test_homes_get_different_numbers(instances: Instances) -> None:

@@ -1,0 +1,221 @@
+"""The edge as the cloud sees it: give it a state, and its points of presence serve that after their delays."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from sandbox.edge.authority import EdgeAuthority
+from sandbox.edge.haproxy_config import (
+    ERROR_HEADER,
+    ERROR_PAGES,
+    NOBODY,
+    SlotKey,
+    backend_name,
+    certificate_list,
+    render,
+    schemes,
+    server_name,
+    structure,
+)
+from sandbox.edge.haproxy_process import EdgeError, HaproxyProcess, Server
+from sandbox.edge.layout import EdgeLayout
+from sandbox.edge.slots import Slots, assign, of_version
+from sandbox.edge.state import EdgeState
+
+_LOG = logging.getLogger(__name__)
+# The kernel's limit for the path of a unix socket is 107 bytes; HAProxy appends ".<pid>.tmp" while it binds.
+_LONGEST_SOCKET = 92
+_ERROR_PAGE = (
+    "HTTP/1.1 {status} Origin error\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n"
+    f"{ERROR_HEADER}: {{status}}\r\n\r\n{{body}}"
+)
+_ERROR_BODY = "The edge got no answer from the origin: the status says why.\n"
+
+
+class Edge:
+    """Cloudflare's edge in one HAProxy.
+
+    `home` is the sandbox's home, which marks the process for `down`. Every method may be called again after a
+    crash; HAProxy goes on serving while no daemon runs.
+    """
+
+    def __init__(self, home: Path, layout: EdgeLayout) -> None:
+        self.layout = layout
+        self._authority = EdgeAuthority(layout.directory)
+        self._process = HaproxyProcess(home, layout.config, layout.socket)
+        self._views = {point.city: EdgeState() for point in layout.points}
+        self._slots: dict[SlotKey, Slots] = {}
+        self._lock = asyncio.Lock()
+        self._late: set[asyncio.Task[None]] = set()
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority visitors must trust (`curl --cacert`)."""
+        return self._authority.certificate_file
+
+    async def start(self, state: EdgeState) -> None:
+        """Serve this state now at every point of presence, taking over a HAProxy that an earlier daemon left."""
+        if len(str(self.layout.socket)) > _LONGEST_SOCKET:
+            raise EdgeError(f"{self.layout.socket} is too long for a socket: use a shorter --home")
+        self._authority.ensure()
+        if not self.layout.origin_authorities.exists():
+            self.layout.origin_authorities.write_bytes(self.ca_file.read_bytes())
+        for status in ERROR_PAGES:
+            page = _ERROR_PAGE.format(status=status, length=len(_ERROR_BODY), body=_ERROR_BODY)
+            self.layout.error_page(status).write_bytes(page.encode())
+        async with self._lock:
+            self._views = dict.fromkeys(self._views, state)
+            if await self._process.description() is not None:
+                self._slots = _found(await self._process.servers(), self._views)
+            await self._converge()
+
+    async def apply(self, state: EdgeState) -> None:
+        """Let every point of presence learn of a state, each after its delay; those without one before this returns."""
+        at_once = []
+        for point in self.layout.points:
+            if point.delay_seconds > 0:
+                task = asyncio.create_task(self._learn_later(point.city, point.delay_seconds, state))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+            else:
+                at_once.append(point.city)
+        await self._learn(at_once, state)
+
+    async def settled(self) -> None:
+        """Return when every point of presence has learnt all that was applied so far."""
+        await asyncio.gather(*self._late)
+
+    async def stop(self) -> None:
+        """End HAProxy; visitors are refused from now on."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
+        async with self._lock:
+            await self._process.stop()
+
+    async def failures(self) -> str:
+        """HAProxy's log lines of requests that failed, newest last; the last 128 KiB."""
+        return await self._process.ask("show events failures")
+
+    async def _learn_later(self, city: str, seconds: float, state: EdgeState) -> None:
+        await asyncio.sleep(seconds)
+        try:
+            await self._learn([city], state)
+        except EdgeError:
+            _LOG.exception("the edge's point of presence %s could not take over a change", city)
+
+    async def _learn(self, cities: list[str], state: EdgeState) -> None:
+        async with self._lock:
+            changed = [city for city in cities if self._views[city] != state]
+            if not changed and self._process.running() is not None:
+                return
+            self._views |= dict.fromkeys(changed, state)
+            await self._converge()
+
+    async def _converge(self) -> None:
+        """Make the process equal to the views: by readdressing servers if that is enough, else by a reload."""
+        self._slots = _assigned(self._views, self._slots)
+        renewed = self._write_certificates()
+        self._write(self.layout.config, render(self.layout, self._views, self._slots))
+        wanted = structure(self.layout, self._views, self._slots)
+        if not renewed and await self._process.description() == wanted:
+            await self._readdress()
+            if not _differences(await self._process.servers(), self._wanted()):
+                return
+        await self._process.check()
+        await self._process.load()
+
+    async def _readdress(self) -> None:
+        commands: list[str] = []
+        for server, wanted in _differences(await self._process.servers(), self._wanted()):
+            name = f"{server.backend}/{server.name}"
+            commands.append(f"set server {name} state maint")
+            if wanted.ready:
+                port = (
+                    self.layout.origin_https_port
+                    if ".tls." in server.backend
+                    else self.layout.origin_http_port
+                )
+                commands.append(f"set server {name} addr {wanted.address} port {port}")
+                commands.append(f"set server {name} state ready")
+        if commands:
+            await self._process.ask(*commands)
+
+    def _wanted(self) -> dict[tuple[str, str], Server]:
+        """Every server line as it should be, by backend and name."""
+        servers = {}
+        for city, state in self._views.items():
+            for zone in state.zones:
+                for host in zone.hosts:
+                    for version in (4, 6):
+                        places = self._slots.get(SlotKey(city, host.name, version), ())
+                        for scheme in schemes(zone):
+                            backend = backend_name(city, scheme, host.name)
+                            for place, address in enumerate(places):
+                                name = server_name(version, place)
+                                shown = address or NOBODY[version]
+                                servers[backend, name] = Server(backend, name, shown, address is not None)
+        return servers
+
+    def _write_certificates(self) -> bool:
+        """True when a certificate was made that a running process has not read."""
+        zones = {zone.name for state in self._views.values() for zone in state.zones}
+        made = [
+            self._authority.issue(self.layout.directory / f"{zone}.pem", [zone, f"*.{zone}"])
+            for zone in sorted(zones)
+        ]
+        for point in self.layout.points:
+            text = certificate_list(self.layout, self._views[point.city])
+            self._write(self.layout.certificate_list(point), text)
+        return any(made)
+
+    @staticmethod
+    def _write(file: Path, text: str) -> None:
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.write_text(text)
+        temporary.replace(file)
+
+
+def _assigned(views: dict[str, EdgeState], held: dict[SlotKey, Slots]) -> dict[SlotKey, Slots]:
+    """Places for the origins of every host at every point of presence, moving none that has one."""
+    slots = {}
+    for city, state in views.items():
+        for zone in state.zones:
+            for host in zone.hosts:
+                for version in (4, 6):
+                    key = SlotKey(city, host.name, version)
+                    origins = of_version(host.origins, version)
+                    if origins or held.get(key):
+                        slots[key] = assign(held.get(key, ()), origins)
+    return slots
+
+
+def _found(servers: list[Server], views: dict[str, EdgeState]) -> dict[SlotKey, Slots]:
+    """The places as a running process has them."""
+    by_backend: dict[str, list[Server]] = {}
+    for server in servers:
+        by_backend.setdefault(server.backend, []).append(server)
+    slots: dict[SlotKey, Slots] = {}
+    for city, state in views.items():
+        for zone in state.zones:
+            for host in zone.hosts:
+                backend = by_backend.get(backend_name(city, schemes(zone)[0], host.name), [])
+                for version in (4, 6):
+                    own = [server for server in backend if server.name.startswith(f"v{version}-")]
+                    if own:
+                        key = SlotKey(city, host.name, version)
+                        slots[key] = tuple(server.address if server.ready else None for server in own)
+    return slots
+
+
+def _differences(servers: list[Server], wanted: dict[tuple[str, str], Server]) -> list[tuple[Server, Server]]:
+    """Pairs (as it is, as it should be) of the servers that must change; who takes no requests may have any address."""
+    pairs = []
+    for server in servers:
+        target = wanted.get((server.backend, server.name))
+        if target is None or server == target or not (server.ready or target.ready):
+            continue
+        pairs.append((server, target))
+    return pairs

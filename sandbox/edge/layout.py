@@ -1,0 +1,111 @@
+"""Where the edge listens, what it speaks from, and how long it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+
+from sandbox.cloudflare.ranges import IpRanges
+
+
+@dataclass(frozen=True, slots=True)
+class PointOfPresence:
+    """One of Cloudflare's cities: it learns of changes `delay_seconds` late and speaks from its own address.
+
+    Visitors on the host reach it on two loopback ports; visitors inside the sandbox's network reach it on
+    ports 443 and 80 of its `anycast` addresses, which lie in the edge's namespace.
+    """
+
+    city: str  # IATA code, the tail of CF-Ray
+    https_port: int
+    http_port: int
+    delay_seconds: float = 0.0
+    source: str | None = None
+    source6: str | None = None
+    anycast: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Cloudflare's limits, in seconds: https://developers.cloudflare.com/fundamentals/reference/connection-limits/"""
+
+    connect: float = 19.0
+    read: float = 120.0
+    origin_keepalive: float = 900.0
+    visitor_keepalive: float = 400.0
+
+    def scaled(self, factor: float) -> Timing:
+        """The same proportions on a faster or slower clock, for tests."""
+        return Timing(
+            self.connect * factor,
+            self.read * factor,
+            self.origin_keepalive * factor,
+            self.visitor_keepalive * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLayout:
+    """The edge of one sandbox: its files live in `directory`; None as namespace means the host's own network."""
+
+    directory: Path
+    points: tuple[PointOfPresence, ...]
+    namespace: str | None = None
+    timing: Timing = field(default_factory=Timing)
+    # Ports of the origins; only tests without addresses of their own move them.
+    origin_http_port: int = 80
+    origin_https_port: int = 443
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "haproxy.cfg"
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "admin.sock"
+
+    @property
+    def origin_authorities(self) -> Path:
+        """The certificate authorities that ssl mode `strict` accepts from an origin."""
+        return self.directory / "origin-authorities.pem"
+
+    def certificate_list(self, point: PointOfPresence) -> Path:
+        return self.directory / f"{point.city}.list"
+
+    def error_page(self, status: int) -> Path:
+        return self.directory / f"{status}.http"
+
+
+CITIES = ("LHR", "FRA", "AMS")
+
+
+def points_of_presence(
+    ranges: IpRanges,
+    https_ports: Sequence[int],
+    http_ports: Sequence[int],
+    delays_seconds: Sequence[float] = (0.0, 0.0, 0.0),
+) -> tuple[PointOfPresence, ...]:
+    """Three cities, each with a source address and an anycast address of its own from the published ranges."""
+    return tuple(
+        PointOfPresence(
+            city=city,
+            https_port=https_ports[number],
+            http_port=http_ports[number],
+            delay_seconds=delays_seconds[number],
+            source=_address(ranges.ipv4, number, 10),
+            source6=_address(ranges.ipv6, number, 10),
+            anycast=tuple(
+                address for cidrs in (ranges.ipv4, ranges.ipv6) if (address := _address(cidrs, number, 20))
+            ),
+        )
+        for number, city in enumerate(CITIES)
+    )
+
+
+def _address(cidrs: Sequence[str], number: int, offset: int) -> str | None:
+    """An address of the `number`th range (ranges are used again when there are fewer), or None without any."""
+    if not cidrs:
+        return None
+    return str(ip_network(cidrs[number % len(cidrs)])[offset + number])

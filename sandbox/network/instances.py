@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,12 +100,15 @@ def _choose(claims: dict[int, Claim], home: str, remembered: int | None) -> int:
                 f" stop that one first (`python -m sandbox down --home {holder.home}`)"
             )
         return remembered
-    free = [number for number in range(INSTANCES) if number not in claims]
-    if free:
-        return free[0]
-    dead = [number for number, claim in claims.items() if not _alive(claim)]
-    if dead:
-        return dead[0]
+    # Each home prefers another number, so that one which is down for a while rarely finds its own taken.
+    first = zlib.crc32(home.encode())
+    order = [(first + step) % INSTANCES for step in range(INSTANCES)]
+    for number in order:
+        if number not in claims:
+            return number
+    for number in order:
+        if not _alive(claims[number]):
+            return number
     raise InstanceError(
         f"all {INSTANCES} sandboxes of this host are running: stop one (`python -m sandbox down`)"
     )

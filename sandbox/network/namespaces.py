@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -114,6 +115,18 @@ def sweep(instance: int) -> None:
         _run(["ip", "-n", router, "link", "del", "group", str(plan.CABLES)])
     if names:
         _run(["ip", "-batch", "-"], "".join(f"netns del {name}\n" for name in sorted(names)))
+    _tidy_directory()
+
+
+def _tidy_directory() -> None:
+    """Take back the directory that iproute2 made and mounted on itself, once nobody has a namespace in it."""
+    if not DIRECTORY.is_dir() or any(DIRECTORY.iterdir()):
+        return
+    if DIRECTORY.is_mount():
+        # Somebody else may be making a namespace right now: then it stays.
+        subprocess.run(["umount", str(DIRECTORY)], capture_output=True, check=False)
+    with contextlib.suppress(OSError):
+        DIRECTORY.rmdir()
 
 
 def _run(command: list[str], text: str = "") -> None:

@@ -100,7 +100,9 @@ class NamespaceNetwork:
             await ip_batch([f"netns add {plan.router}"])
             set_kernel(plan.router, _ROUTER_KERNEL)
         own = (plan.gateway, METADATA, RESOLVER, PACKAGES)
-        await ip_batch(["link set lo up", *(f"addr replace {ip}/32 dev lo" for ip in own)], plan.router)
+        lines = ["link set lo up", *(f"addr replace {ip}/32 dev lo" for ip in own)]
+        # Packets to a deleted droplet vanish, as out there; an answer at once would hide what waits for it.
+        await ip_batch([*lines, f"route replace blackhole {plan.public}"], plan.router)
 
     async def _furnish(self, topology: Topology) -> None:
         """Addresses and routes of the host, the edge and the internet."""

@@ -87,7 +87,7 @@ class PackageProxy:
         self.port = 0
 
     async def start(self) -> int:
-        """Start it and return its loopback port; raises PackageProxyError with the way on."""
+        """Start it if it does not run and return its loopback port; raises PackageProxyError with the way on."""
         if self._process is not None and self._process.returncode is None:
             return self.port
         program = _find_program()
@@ -95,10 +95,16 @@ class PackageProxy:
             raise PackageProxyError(
                 "this host's apt names no archive to fetch packages from: see /etc/apt/sources.list.d"
             )
-        cache, self._lock = _own_cache(self._cache)
-        self.port = usable_port()
-        self._write_config(cache)
-        await self._launch(program)
+        await self.stop()
+        try:
+            cache, self._lock = _own_cache(self._cache)
+            # The same port again after a crash of the program: the relay to it need not know.
+            self.port = self.port or usable_port()
+            self._write_config(cache)
+            await self._launch(program)
+        except BaseException:
+            await self.stop()
+            raise
         return self.port
 
     async def stop(self) -> None:
@@ -138,7 +144,6 @@ class PackageProxy:
             )
             # It says that it is ready even when it could not listen.
             if not (await _said_ready(ready, process) and await _listens(self.port)):
-                await self.stop()
                 said = (self._directory / "output").read_text(errors="replace").strip()
                 raise PackageProxyError(
                     f"{_PROGRAM} does not listen on port {self.port}: {said or 'it said nothing'}"

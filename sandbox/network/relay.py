@@ -9,25 +9,51 @@ import socket
 _CHUNK = 65536
 
 
-async def start_relay(listener: socket.socket, host: str, port: int) -> asyncio.Server:
-    """Pass every connection to `listener` on to `host`:`port` as seen from here; close the server to stop it.
+class Relay:
+    """Passes every connection to a listening socket on to `host`:`port` as seen from this process.
 
     When nobody listens there the client's connection is closed at once.
     """
 
-    async def pass_on(client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    async def start(self, listener: socket.socket) -> None:
+        """Take connections from `listener`, which is closed by `stop`."""
+        self._server = await asyncio.start_server(self._accept, sock=listener)
+
+    async def stop(self) -> None:
+        """Close the listener and cut every connection; returns when all are closed."""
+        self._stopped = True
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:  # it was on its way when the listener was closed
+            writer.close()
+            return
+        connection = asyncio.create_task(self._pass_on(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        # Not in the task itself: one that is cancelled before its first step runs no line of it.
+        connection.add_done_callback(lambda _: writer.close())
+
+    async def _pass_on(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         try:
-            server_in, server_out = await asyncio.open_connection(host, port)
+            server_in, server_out = await asyncio.open_connection(self._host, self._port)
         except OSError:
-            await _close(client_out)
             return
         try:
             await asyncio.gather(_copy(client_in, server_out), _copy(server_in, client_out))
         finally:
-            await _close(server_out)
-            await _close(client_out)
-
-    return await asyncio.start_server(pass_on, sock=listener)
+            server_out.close()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -38,9 +64,3 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             await target.drain()
         if target.can_write_eof():
             target.write_eof()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()

@@ -12,7 +12,7 @@ import uvicorn
 from sandbox.network.metadata import Lookup, create_metadata_app
 from sandbox.network.namespaces import bind_in_namespace
 from sandbox.network.plan import METADATA, PACKAGES, PACKAGES_PORT, Plan
-from sandbox.network.relay import start_relay
+from sandbox.network.relay import Relay
 
 _METADATA_PORT = 80
 
@@ -22,11 +22,10 @@ class RouterServices:
 
     def __init__(self, plan: Plan, lookup: Lookup) -> None:
         self._plan = plan
-        self._metadata = _Server(
-            uvicorn.Config(create_metadata_app(lookup), lifespan="off", access_log=False)
-        )
+        app = create_metadata_app(lookup)
+        self._metadata = _Server(uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False))
         self._serving: asyncio.Task[None] | None = None
-        self._relay: asyncio.Server | None = None
+        self._relay: Relay | None = None
 
     async def start(self, package_port: int | None) -> None:
         """Serve, once the router exists (after the first `apply`); without a package port there are no packages.
@@ -37,12 +36,13 @@ class RouterServices:
         self._serving = asyncio.create_task(self._metadata.serve(sockets=[listener]), name="metadata service")
         await self._metadata.ready.wait()
         if package_port is not None:
-            self._relay = await start_relay(self._bind(PACKAGES, PACKAGES_PORT), "127.0.0.1", package_port)
+            self._relay = Relay("127.0.0.1", package_port)
+            await self._relay.start(self._bind(PACKAGES, PACKAGES_PORT))
 
     async def stop(self) -> None:
         """Close both; the router's namespace is free of sockets afterwards."""
         if self._relay is not None:
-            self._relay.close()
+            await self._relay.stop()
             self._relay = None
         if self._serving is not None:
             self._metadata.should_exit = True

@@ -234,6 +234,28 @@ async def test_dead_droplet_is_silent(cloud: Cloud) -> None:
     assert HOST.probe(web.public.address, PORT) is Answer.REFUSED
 
 
+async def test_deleted_droplet_is_silent(cloud: Cloud) -> None:
+    web, gone = cloud.droplet(1), cloud.droplet(2)
+    await cloud.apply(web, gone)
+    await cloud.network.apply(topology(web))
+    assert HOST.probe(gone.public.address, PORT) is Answer.SILENT
+    assert cloud.inside(web).probe("198.51.100.1", PORT) is Answer.UNREACHABLE
+
+
+async def test_three_hundred_droplets(cloud: Cloud) -> None:
+    peers = [str(cloud.network.plan.public[number + 10]) for number in range(1, 301)]
+    fleet = [cloud.droplet(number, inbound=[tcp(PORT, *peers)]) for number in range(1, 301)]
+    await cloud.network.apply(topology(*fleet))
+    first, last = fleet[0], fleet[-1]
+    for attachment in (first, last):
+        await configure_as_machine(cloud.network.plan, attachment)
+    with cloud.serving(last):
+        assert HOST.probe(last.public.address, PORT) is Answer.SILENT
+    assert len(namespaces(cloud.network.plan.instance)) == 303
+    await cloud.network.remove()
+    assert namespaces(cloud.network.plan.instance) == frozenset()
+
+
 async def test_platform_services_pass_every_firewall(cloud: Cloud) -> None:
     web = cloud.droplet(1, inbound=[], outbound=[])
     await cloud.apply(web)
@@ -364,4 +386,6 @@ def _host_state() -> str:
         subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
     ]
     outputs.append(Path("/proc/sys/net/ipv4/ip_forward").read_text())
+    mounts = Path("/proc/mounts").read_text().splitlines()
+    outputs += [line for line in mounts if "/netns/fl" in line]
     return "\n".join(outputs)

@@ -6,7 +6,9 @@ import asyncio
 import functools
 import http.server
 import os
+import select
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from sandbox.network.plan import METADATA, PACKAGES, PACKAGES_PORT, public_slice
 from sandbox.network.port import Attachment
 from sandbox.network.services import RouterServices
 from sandbox.network.vantage import Vantage
+from sandbox.processes import of_sandbox
 from tests.topologies import droplet, topology
 
 pytestmark = [
@@ -108,6 +111,33 @@ async def test_two_sandboxes_do_not_share_a_cache(tmp_path: Path) -> None:
         (tmp_path / name / "packages" / "acng.conf").read_text().splitlines()[0] for name in ("one", "two")
     ]
     assert used == [f"CacheDir: {cache}", f"CacheDir: {cache}-1"]
+
+
+async def test_package_proxy_ends_with_a_killed_sandbox(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, pathlib, sys\n"
+        "from sandbox.network.packages import PackageProxy\n"
+        "home = pathlib.Path(sys.argv[1])\n"
+        "async def serve():\n"
+        "    proxy = PackageProxy(home, home / 'cache', archives=['http://mirror.invalid/debian'], upstream_proxy=None)\n"
+        "    print(await proxy.start(), flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(serve())\n"
+    )
+    daemon = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, str(tmp_path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert daemon.stdout is not None
+    port = int(await asyncio.wait_for(daemon.stdout.readline(), 20))
+    (child,) = [pid for pid in of_sandbox(tmp_path) if pid != daemon.pid]
+    ended = os.pidfd_open(child)
+    daemon.kill()
+    await daemon.wait()
+    readable, _, _ = await asyncio.to_thread(select.select, [ended], [], [], 10)
+    os.close(ended)
+    assert readable
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 async def _get(

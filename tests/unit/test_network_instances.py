@@ -29,8 +29,15 @@ def _kill_owner(claims: Path, number: int) -> None:
 
 
 def test_homes_get_different_numbers(instances: Instances) -> None:
-    assert instances.claim(Path("/a")) == 0
-    assert instances.claim(Path("/b")) == 1
+    numbers = {instances.claim(Path(f"/{home}")) for home in range(32)}
+    assert numbers == set(range(32))
+
+
+def test_home_that_was_down_finds_its_number_free(instances: Instances) -> None:
+    number = instances.claim(Path("/a"))
+    instances.release(Path("/a"))
+    instances.claim(Path("/b"))
+    assert instances.claim(Path("/a"), remembered=number) == number
 
 
 def test_home_keeps_its_number(instances: Instances) -> None:
@@ -41,9 +48,9 @@ def test_home_keeps_its_number(instances: Instances) -> None:
 
 
 def test_released_number_is_free(instances: Instances) -> None:
-    instances.claim(Path("/a"))
+    number = instances.claim(Path("/a"))
     instances.release(Path("/a"))
-    assert instances.claim(Path("/b")) == 0
+    assert instances.claim(Path("/b"), remembered=number) == number
 
 
 def test_remembered_number_is_taken_again_after_a_reboot(instances: Instances) -> None:
@@ -63,9 +70,10 @@ def test_remembered_number_in_use_names_its_holder(instances: Instances) -> None
 
 
 def test_dead_sandbox_keeps_its_number_while_others_are_free(instances: Instances, claims: Path) -> None:
-    instances.claim(Path("/a"))
-    _kill_owner(claims, 0)
-    assert instances.claim(Path("/b")) == 1
+    for number in range(31):
+        instances.claim(Path(f"/{number}"), remembered=number)
+    _kill_owner(claims, 5)
+    assert instances.claim(Path("/late")) == 31
 
 
 def test_full_host_takes_a_dead_sandboxes_number(instances: Instances, claims: Path) -> None:
@@ -95,5 +103,5 @@ def test_machine_still_running_keeps_the_claim(instances: Instances, claims: Pat
 
 def test_claim_cut_short_by_a_crash_is_free(instances: Instances, claims: Path) -> None:
     claims.mkdir()
-    (claims / "instance-0").write_text('{"home": "/a"')
-    assert instances.claim(Path("/b")) == 0
+    (claims / "instance-7").write_text('{"home": "/a"')
+    assert instances.claim(Path("/b"), remembered=7) == 7

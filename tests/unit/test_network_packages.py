@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.network.packages import PackageProxy, PackageProxyError, machine_uri, render_config
-from sandbox.network.relay import start_relay
+from sandbox.network.relay import Relay
 
 ARCHIVES = ("http://mirror.example/debian/", "https://secure.example:8443/debian")
 
@@ -70,24 +70,46 @@ async def test_relay_passes_bytes_both_ways() -> None:
         writer.close()
 
     target = await asyncio.start_server(shout, "127.0.0.1", 0)
-    relay = await start_relay(_listener(), "127.0.0.1", target.sockets[0].getsockname()[1])
-    reader, writer = await asyncio.open_connection(*relay.sockets[0].getsockname())
+    relay, listener = Relay("127.0.0.1", target.sockets[0].getsockname()[1]), _listener()
+    address = listener.getsockname()
+    await relay.start(listener)
+    reader, writer = await asyncio.open_connection(*address)
     writer.write(b"word" * 100_000)
     writer.write_eof()
     assert await reader.read() == b"WORD" * 100_000
     writer.close()
-    relay.close()
+    await relay.stop()
     target.close()
 
 
 async def test_relay_to_nobody_closes_the_connection() -> None:
     with _listener() as gone:
         port = gone.getsockname()[1]
-    relay = await start_relay(_listener(), "127.0.0.1", port)
-    reader, writer = await asyncio.open_connection(*relay.sockets[0].getsockname())
+    relay, listener = Relay("127.0.0.1", port), _listener()
+    address = listener.getsockname()
+    await relay.start(listener)
+    reader, writer = await asyncio.open_connection(*address)
     assert await reader.read() == b""
     writer.close()
-    relay.close()
+    await relay.stop()
+
+
+async def test_stopped_relay_cuts_its_connections() -> None:
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    target = await asyncio.start_server(hold, "127.0.0.1", 0)
+    relay, listener = Relay("127.0.0.1", target.sockets[0].getsockname()[1]), _listener()
+    address = listener.getsockname()
+    await relay.start(listener)
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"hello")
+    await writer.drain()
+    await relay.stop()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    target.close()
 
 
 def _listener() -> socket.socket:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import socket
 import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from sandbox.edge.authority import EdgeAuthority
 from sandbox.edge.edge import Edge
 from sandbox.edge.layout import EdgeLayout, PointOfPresence, Timing
 from sandbox.edge.state import EdgeState, Host, SslMode, Zone
+from sandbox.network.namespaces import bind_in_namespace, in_namespace
 
 pytestmark = pytest.mark.machines
 
@@ -410,3 +413,68 @@ async def test_failures_are_logged(world: World) -> None:
     async with world.visitor() as visitor:
         await visitor.get("/lost")
     assert "/lost" in await world.edge.failures()
+
+
+class _Namespace:
+    """A network namespace of this test's own, in which a whole Cloudflare range is at home."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> _Namespace:
+        self._ip("netns", "add", self.name)
+        self._ip("-n", self.name, "link", "set", "lo", "up")
+        self._ip("-n", self.name, "route", "add", "local", "173.245.48.0/20", "dev", "lo")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ip("netns", "del", self.name)
+
+    @staticmethod
+    def _ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True)
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        return bind_in_namespace(self.name, socket.AF_INET, socket.SOCK_STREAM, address, port)
+
+
+async def test_edge_speaks_from_cloudflares_address_in_its_namespace(tmp_path: Path) -> None:
+    point = PointOfPresence(
+        "LHR", _free_port(), _free_port(), source="173.245.48.10", anycast=("173.245.48.20",)
+    )
+    seen: list[str] = []
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        seen.append(writer.get_extra_info("peername")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    with _Namespace(f"fltest{os.getpid()}-edge") as namespace:
+        layout = EdgeLayout(tmp_path / "edge", (point,), namespace.name, _FAST)
+        edge = Edge(tmp_path, layout)
+        server = await asyncio.start_server(origin, sock=namespace.listen("127.0.0.1", 80))
+        try:
+            await edge.start(site(Origin("127.0.0.1", 80)))
+            trust = ssl.create_default_context(cafile=str(edge.ca_file))
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+                assert (await Visitor(session, point).get()).status == 200
+            visitor = in_namespace(
+                namespace.name, lambda: socket.create_connection(("173.245.48.20", 443), 5)
+            )
+            visitor.close()
+        finally:
+            await edge.stop()
+            server.close()
+    assert seen == ["173.245.48.10"]
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_edge_stays_small(world: World) -> None:
+    await world.edge.start(site(await world.origin()))
+    process = world.edge._process.running()
+    assert process is not None
+    assert _resident_bytes(process.pid) < 50 * 2**20

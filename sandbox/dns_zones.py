@@ -1,0 +1,95 @@
+"""The cloud's zones as the world resolves them: DigitalOcean's domains and Cloudflare's zones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from sandbox.dns import DnsRecord, DnsZone
+from sandbox.store import Document, Store
+
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/: the TTL of proxied records, and "auto".
+_AUTOMATIC_SECONDS = 300
+_DIGITALOCEAN_SERVERS = ("ns1.digitalocean.com", "ns2.digitalocean.com", "ns3.digitalocean.com")
+_TXT_PIECE = 255
+
+
+def dns_zones(store: Store, anycast: Sequence[str]) -> tuple[DnsZone, ...]:
+    """All zones; names that Cloudflare proxies answer the edge's `anycast` addresses.
+
+    A domain that both have is Cloudflare's: the registrar delegates it to one place only.
+    """
+    cloudflare = [
+        cloudflare_zone(zone, (r for r in store.all("cf_record") if r["zone_id"] == zone["id"]), anycast)
+        for zone in store.all("cf_zone")
+    ]
+    taken = {zone.name for zone in cloudflare}
+    digitalocean = [
+        digitalocean_zone(domain["name"], (r for r in store.all("record") if r["domain"] == domain["name"]))
+        for domain in store.all("domain")
+        if domain["name"] not in taken
+    ]
+    return (*cloudflare, *digitalocean)
+
+
+def cloudflare_zone(zone: Document, records: Iterable[Document], anycast: Sequence[str]) -> DnsZone:
+    """A zone of Cloudflare; paused, it answers the origins themselves."""
+    found: list[DnsRecord] = []
+    for record in records:
+        if record["proxied"] and not zone["paused"]:
+            found += (
+                DnsRecord(
+                    record["name"], "AAAA" if ip_address(a).version == 6 else "A", _AUTOMATIC_SECONDS, a
+                )
+                for a in anycast
+            )
+        else:
+            ttl = _AUTOMATIC_SECONDS if record["ttl"] == 1 else record["ttl"]
+            found.append(DnsRecord(record["name"], record["type"], ttl, _data(record, record["content"])))
+    return DnsZone(zone["name"], tuple(zone["name_servers"]), tuple(dict.fromkeys(found)))
+
+
+def digitalocean_zone(domain: str, records: Iterable[Document]) -> DnsZone:
+    """A domain of DigitalOcean, whose records name hosts relative to it; SOA and NS at the top are its own."""
+    found = []
+    for record in records:
+        own = record["name"] in ("@", "")
+        if record["type"] == "SOA" or (record["type"] == "NS" and own):
+            continue
+        name = domain if own else f"{record['name']}.{domain}"
+        content = domain if record["data"] == "@" else record["data"]
+        found.append(DnsRecord(name, record["type"], record["ttl"], _data(record, content)))
+    return DnsZone(domain, _DIGITALOCEAN_SERVERS, tuple(found))
+
+
+def _data(record: Document, content: str) -> str:
+    """The zone-file form of a record of either cloud."""
+    host = f"{content.removesuffix('.')}."
+    match record["type"]:
+        case "CNAME" | "NS":
+            return host
+        case "MX":
+            return f"{record['priority']} {host}"
+        case "SRV" if isinstance(record.get("data"), dict):
+            data = record["data"]
+            return f"{data['priority']} {data['weight']} {data['port']} {data['target']}."
+        case "SRV":
+            return f"{record['priority']} {record['weight']} {record['port']} {host}"
+        case "CAA" if "tag" in record:
+            return f'{record["flags"]} {record["tag"]} "{content.removesuffix(".")}"'
+        case "TXT":
+            return _text(content)
+        case _:
+            return content
+
+
+def _text(content: str) -> str:
+    """TXT data in strings of at most 255 bytes, quoted; a value in quotes already is taken as one value."""
+    plain = content[1:-1] if len(content) > 1 and content[0] == content[-1] == '"' else content
+    raw = plain.encode()
+    pieces = [raw[start : start + _TXT_PIECE] for start in range(0, len(raw), _TXT_PIECE)] or [b""]
+    return " ".join('"' + "".join(_escaped(byte) for byte in piece) + '"' for piece in pieces)
+
+
+def _escaped(byte: int) -> str:
+    return chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\' else f"\\{byte:03d}"

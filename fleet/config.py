@@ -52,6 +52,7 @@ _DIGEST = re.compile(r"([0-9a-f]{64})?")
 _RELEASE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _VOLUME = re.compile(r"([a-z][a-z0-9-]{0,63})?")
 _UNIT = re.compile(r"[A-Za-z0-9@._-]{1,120}\.(service|socket|timer)")
+_PATH = re.compile(r"/[A-Za-z0-9/._~-]{0,200}")
 _APP_SECRET = re.compile(r"app-[a-z0-9][a-z0-9._-]{0,58}")
 
 _SECRETS: Final[Mapping[Role, frozenset[str]]] = {
@@ -94,6 +95,7 @@ class MachineConfig:
     ports: tuple[int, ...]  # TCP ports that must listen
     engine: Engine | Literal[""] = ""  # database role
     volume: str = ""  # database role: name of the block storage volume
+    image: str = ""  # digest of the files that are laid on a plain distribution; empty: the image was baked
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -108,6 +110,7 @@ class MachineConfig:
             ports=reader.integers("ports", 1, 65535),
             engine=reader.choice("engine", (*get_args(Engine), ""), default=""),
             volume=reader.text("volume", _VOLUME, default=""),
+            image=reader.text("image", _DIGEST, default=""),
         )
         reader.finish()
         return machine
@@ -147,8 +150,16 @@ class Settings:
     server_names: tuple[str, ...] = ()  # host names the site answers to; a request for another is refused
     edge_ranges: tuple[str, ...] = ()  # CIDRs; fills the named set EDGE, and whose client address is believed
     origin_pull_ca: str = ""  # PEM; when given, only clients with a certificate of this CA are served
+    ready_path: str = "/readyz"  # where the app says with status 200 that it can serve, database included
     release: str = ""  # the release the image must hold; empty: any
     manifest: str = ""  # the manifest digest the image must have; empty: any
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        return cls.read(Reader("settings", decode_object("settings", text)))
+
+    def to_json(self) -> str:
+        return _canonical(asdict(self), indent=1)
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -158,6 +169,7 @@ class Settings:
             server_names=reader.texts("server_names", check=_server_name, default=()),
             edge_ranges=reader.texts("edge_ranges", check=_edge_range, default=(), limit=MAX_EDGE_RANGES),
             origin_pull_ca=reader.checked("origin_pull_ca", _optional_certificate, default=""),
+            ready_path=reader.text("ready_path", _PATH, default="/readyz"),
             release=reader.text("release", _RELEASE, default=""),
             manifest=reader.text("manifest", _DIGEST, default=""),
         )

@@ -1,0 +1,83 @@
+"""The web role: nginx in front of gunicorn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from cloudinit import archive as archives
+from cloudinit.archive import File
+from cloudinit.document import cloud_config
+from cloudinit.release import Release
+from cloudinit.roles import common
+from cloudinit.roles.common import Machine
+from fleet.config import MachineConfig
+
+PACKAGES: Final = (
+    "gunicorn",
+    "nginx",
+    "python3-cryptography",
+    "python3-flask",
+    "python3-psycopg2",
+    "python3-pymysql",
+)
+UNITS: Final = ("nginx.service", "flotilla-app.socket", "flotilla-app.service")
+PROCESSES: Final = ("ssh.service", "nftables.service", *UNITS)
+PORTS: Final = (22, 443)
+_NGINX_HOLD: Final = "/etc/systemd/system/nginx.service.d/flotilla.conf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebImage:
+    """What an image of a web member holds."""
+
+    release: Release
+    packages: tuple[str, ...] = ()  # further Debian packages that the app needs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebMachine(Machine):
+    """A web member. `from_scratch`: its image is a plain distribution, and this is to be laid on it."""
+
+    from_scratch: WebImage | None = None
+
+
+def boot(machine: WebMachine) -> str:
+    """User data of a web member: identity and structure."""
+    scratch = machine.from_scratch
+    config = MachineConfig(
+        stack=machine.stack,
+        role="web",
+        slot=machine.slot,
+        network=machine.network,
+        inbound=machine.inbound,
+        processes=PROCESSES,
+        ports=PORTS,
+        image=digest(scratch) if scratch else "",
+    )
+    document = common.boot_document(machine, config)
+    return cloud_config(common.merged(document, _bake(scratch)) if scratch else document)
+
+
+def bake(image: WebImage) -> str:
+    """User data of the machine on which an image is made: packages. The files follow by `archive`."""
+    return cloud_config(_bake(image))
+
+
+def files(image: WebImage) -> list[File]:
+    """Every file of the image that is no package's."""
+    return [*common.image_files(["web"], UNITS), *image.release.files]
+
+
+def archive(image: WebImage) -> bytes:
+    """The image's files, for `fleet.commands.INSTALL`."""
+    return archives.pack(files(image))
+
+
+def digest(image: WebImage) -> str:
+    """Everything that goes into the image, as one SHA-256 in hexadecimal."""
+    return archives.digest([*files(image), File("user-data", bake(image).encode())])
+
+
+def _bake(image: WebImage) -> dict[str, object]:
+    return common.bake_document([*PACKAGES, *image.packages], [common.tree_file("web", _NGINX_HOLD)])

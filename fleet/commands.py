@@ -1,0 +1,52 @@
+"""What is run on a machine over SSH, as root: the one place that knows the command lines."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Final
+
+RECEIVE_PROGRAM: Final = "/usr/local/sbin/flotilla-receive"
+GATE: Final = "/usr/local/sbin/flotilla-gate"
+INSTALLER: Final = "/usr/local/lib/flotilla/install"
+
+# First boot first: its packages and files are what everything else needs. A boot that failed tells why.
+_BOOTED: Final = (
+    "cloud-init status --wait </dev/null >/dev/null 2>&1; s=$?; "
+    "if [ $s = 1 ]; then cloud-init status --long </dev/null >&2; "
+    "tail -n 30 /var/log/cloud-init-output.log >&2; exit 1; fi; "
+)
+
+# Standard input: the bundle (fleet.config.Bundle.to_json).
+RECEIVE: Final = _BOOTED + f"exec {RECEIVE_PROGRAM}"
+
+# Standard input: an image's archive (cloudinit.roles.<role>.archive). The last line printed is the manifest, JSON.
+INSTALL: Final = (
+    _BOOTED
+    + "rm -rf /opt/flotilla; "
+    + "python3 -c \"import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|xz').extractall('/', filter='tar')\""
+    + f" && exec {INSTALLER}"
+)
+
+# Standard input: `delivery`. For a machine that started from a plain distribution: its files and its bundle in one go.
+INSTALL_AND_RECEIVE: Final = (
+    _BOOTED
+    + "exec python3 -c '"
+    + "import base64, io, json, subprocess, sys, tarfile\n"
+    + "given = json.load(sys.stdin)\n"
+    + 'archive = io.BytesIO(base64.b64decode(given["archive"]))\n'
+    + 'tarfile.open(fileobj=archive, mode="r:xz").extractall("/", filter="tar")\n'
+    + f'subprocess.run(["{INSTALLER}"], check=True)\n'
+    + f'done = subprocess.run(["{RECEIVE_PROGRAM}"], input=given["bundle"].encode())\n'
+    + "sys.exit(done.returncode)'"
+)
+
+
+def delivery(archive: bytes, bundle: str) -> str:
+    """Standard input of INSTALL_AND_RECEIVE."""
+    return json.dumps({"archive": base64.b64encode(archive).decode(), "bundle": bundle})
+
+
+def drain(*, propagation: float, quiet: float, cap: float) -> str:
+    """The drain of a web member; all in seconds, see fleet/machine/drain.py."""
+    return f"/usr/local/sbin/flotilla-drain --propagation {propagation:g} --quiet {quiet:g} --cap {cap:g}"

@@ -1,0 +1,180 @@
+"""What the gate asks: each check answers None when all is well, or the reason why not (yet)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fleet.config import DatabaseSettings, MachineConfig, Settings
+from fleet.machine import certificate, manifest, mysql, places, postgresql
+from fleet.machine.host import Host, MachineError
+from fleet.machine.sockets import listening
+
+# A machine made from a plain distribution image installs its packages first; a baked one needs seconds.
+CLOUD_INIT_SECONDS: Final = 900.0
+SERVICE_SECONDS: Final = 60.0
+
+
+class BrokenError(Exception):
+    """A check failed in a way that waiting does not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One named question, how long its answer may take, and whose logs explain a failure."""
+
+    name: str
+    ask: Callable[[], str | None]
+    seconds: float = SERVICE_SECONDS
+    units: tuple[str, ...] = ()
+
+
+def checks_for(host: Host, machine: MachineConfig, settings: Settings) -> list[Check]:
+    """The gate's questions for a machine, in the order in which a boot makes them true."""
+    common = [
+        Check("cloud-init", lambda: cloud_init(host), CLOUD_INIT_SECONDS, ("cloud-init", "cloud-final")),
+        Check("manifest", lambda: manifest_equal(host, settings), 10),
+        Check("firewall", lambda: firewall(host), 10, ("nftables",)),
+        Check("processes", lambda: processes(host, machine.processes), units=machine.processes),
+        Check("ports", lambda: ports(host, machine.ports), units=machine.processes),
+    ]
+    if machine.role == "web":
+        return [
+            *common,
+            Check("tls", lambda: tls(host, settings), 15, ("nginx",)),
+            Check("app", lambda: app(host, settings), units=("flotilla-app", "nginx")),
+        ]
+    unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
+    return [*common, Check("database", lambda: database(host, settings.database), units=(unit,))]
+
+
+def cloud_init(host: Host) -> str | None:
+    """Finished, and without an error; a mere warning is none."""
+    said = host.run("cloud-init", "status", "--format", "json", timeout=20)
+    try:
+        status = json.loads(said.output)
+    except ValueError:
+        return f"cloud-init status gave no answer: {(said.error or said.output).strip()[:300]}"
+    if status.get("status") in ("running", "not started", "not run"):
+        return f"cloud-init is {status['status']}"
+    recoverable = status.get("recoverable_errors", {})
+    errors = [*status.get("errors", []), *recoverable.get("ERROR", []), *recoverable.get("CRITICAL", [])]
+    if errors:
+        raise BrokenError("; ".join(str(error) for error in errors)[:1500])
+    if status.get("status") != "done":
+        raise BrokenError(f"cloud-init ended as {status.get('status')!r}")
+    return None
+
+
+def manifest_equal(host: Host, settings: Settings) -> str | None:
+    """The machine holds what its image was baked with, and what the stack asks for."""
+    try:
+        baked = manifest.read(host)
+    except MachineError as error:
+        raise BrokenError(str(error)) from error
+    seen = manifest.observe(host)
+    if seen != baked:
+        differing = ", ".join(
+            f"{key}: {seen[key][:12]} instead of {baked[key][:12]}" for key in seen if seen[key] != baked[key]
+        )
+        raise BrokenError(f"not as baked ({differing}): something was installed, upgraded or removed since")
+    if settings.manifest and settings.manifest != baked["digest"]:
+        raise BrokenError(
+            f"the image's manifest is {baked['digest']}, the stack asks for {settings.manifest}"
+        )
+    if settings.release and settings.release != baked["release"]:
+        raise BrokenError(
+            f"the image holds release {baked['release']!r}, the stack asks for {settings.release!r}"
+        )
+    return None
+
+
+def firewall(host: Host) -> str | None:
+    """The machine's own packet filter is in force, and drops by default."""
+    listed = host.run("nft", "list", "chain", "inet", "flotilla", "input")
+    if listed.code:
+        return f"no packet filter is loaded: {listed.error.strip()[:300]}"
+    return None if "policy drop" in listed.output else "the packet filter lets everything in"
+
+
+def processes(host: Host, units: Sequence[str]) -> str | None:
+    """Every expected unit is active."""
+    states = host.run("systemctl", "is-active", *units).output.split()
+    wrong = [f"{unit} is {state}" for unit, state in zip(units, states, strict=False) if state != "active"]
+    return ", ".join(wrong) or (None if len(states) == len(units) else "systemctl gave no answer")
+
+
+def ports(host: Host, wanted: Sequence[int]) -> str | None:
+    """Every expected port listens."""
+    missing = sorted(set(wanted) - listening(host))
+    return f"nothing listens on port {', '.join(map(str, missing))}" if missing else None
+
+
+def tls(host: Host, settings: Settings) -> str | None:
+    """nginx shows the certificate it was given, valid now and for the site's name."""
+    name = _visited_name(settings)
+    context = _context(host)
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", 443), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            shown = secure.getpeercert(binary_form=True)
+    except OSError as error:
+        return f"TLS for {name} fails: {error}"
+    return None if shown else "nginx shows no certificate"
+
+
+def app(host: Host, settings: Settings) -> str | None:
+    """The site answers through nginx that it is ready, its database included."""
+    name = _visited_name(settings)
+    connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=10, context=_context(host, name))
+    try:
+        connection.request("GET", settings.ready_path, headers={"Host": name})
+        answer = connection.getresponse()
+        body = answer.read(2000).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {settings.ready_path} fails: {error!r}"
+    finally:
+        connection.close()
+    return (
+        None if answer.status == 200 else f"GET {settings.ready_path} answers {answer.status}: {body[:300]}"
+    )
+
+
+def database(host: Host, settings: DatabaseSettings | None) -> str | None:
+    """The site's user can log in by TLS, with the server's certificate checked."""
+    if settings is None:
+        raise BrokenError("no database settings were received")
+    password = host.read(f"{places.SECRETS}/database-password") or ""
+    ask = mysql.ask if settings.engine == "mysql" else postgresql.ask
+    return ask(host, settings, password)
+
+
+def _visited_name(settings: Settings) -> str:
+    return settings.server_names[0].replace("*", "www")
+
+
+class _NamedContext(ssl.SSLContext):
+    """Asks for a given host name whatever address is dialled."""
+
+    name = ""
+
+    def wrap_socket(self, sock: socket.socket, *_: object, **__: object) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, server_hostname=self.name)
+
+
+def _context(host: Host, name: str = "") -> ssl.SSLContext:
+    """Trusts exactly the certificate this machine was given, and checks dates and name."""
+    given = f"{places.SECRETS}/tls.crt"
+    trusted = given if host.path(given).exists() else certificate.CERTIFICATE
+    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.name = name
+    context.load_verify_locations(cafile=str(host.path(trusted)))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context

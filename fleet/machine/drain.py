@@ -1,0 +1,127 @@
+"""flotilla-drain: leave the rotation without cutting a request, after the machine's record was switched or removed.
+
+1. Keep serving as ever until the edge must have seen the change and no visitor has come for a while.
+2. Lame duck: still answer, and end each connection after its answer.
+3. End what is idle: nginx closes those in a reload, and its listener stays open.
+4. Wait until no connection is left, with a cap.
+The order is the point: closing a listener or a firewall first loses the requests that are on their way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fleet.machine import lame_duck, places
+from fleet.machine.host import Clock, Host, MachineError, until
+from fleet.machine.sockets import connections
+
+STATUS_PORT: Final = 8099  # nginx's stub_status, on the loopback only
+_STATUS = re.compile(r"Reading: (\d+) Writing: (\d+) Waiting: \d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient a drain is, in seconds."""
+
+    propagation: float  # until every point of presence of the edge has seen the change
+    quiet: float  # without a visitor
+    cap: float  # at most, beyond the propagation time
+
+
+class Drain:
+    """One drain of this machine."""
+
+    def __init__(
+        self, host: Host, clock: Clock, in_flight: Callable[[], int], say: Callable[[str], None]
+    ) -> None:
+        self._host = host
+        self._clock = clock
+        self._in_flight = in_flight
+        self._say = say
+
+    def run(self, pace: Pace) -> int:
+        """Drain; returns the number of connections that were still open when the cap was reached."""
+        if self._host.run("systemctl", "is-active", "--quiet", "nginx.service").code:
+            self._say("nginx does not run: nothing to drain")
+            return 0
+        self._say(f"serving on for {pace.propagation:g} s and until {pace.quiet:g} s pass without a visitor")
+        self._clock.pause(pace.propagation)
+        end = self._clock.now() + pace.cap
+        if self._wait(lambda: self._quiet_for(pace.quiet), end) is None:
+            self._say(f"visitors still come after {pace.cap:g} s more")
+        lame_duck.begin(self._host)
+        self._say(f"lame duck with {self._open()} connections, each ended after its answer")
+        self._wait(self._only_idle, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
+        self._host.must("systemctl", "reload", "nginx.service")
+        self._wait(lambda: self._open() == 0, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
+        left = self._open()
+        self._say("drained" if left == 0 else f"{left} connections are still open; they end with the machine")
+        return left
+
+    def _quiet_for(self, seconds: float) -> bool:
+        return self._in_flight() == 0 and self._since_last_visit() >= seconds
+
+    def _only_idle(self) -> bool:
+        return self._open() == 0 or self._in_flight() == 0
+
+    def _open(self) -> int:
+        return connections(self._host, 443)
+
+    def _since_last_visit(self) -> float:
+        """nginx writes a line for every visitor's finished request, and none for health checks."""
+        try:
+            return self._clock.wall() - self._host.path(places.ACCESS_LOG).stat().st_mtime
+        except FileNotFoundError:
+            return float("inf")
+
+    def _wait(self, check: Callable[[], bool], end: float) -> bool | None:
+        return until(lambda: check() or None, timeout=max(0.0, end - self._clock.now()), clock=self._clock)
+
+
+def requests_in_flight() -> int:
+    """Requests that nginx is reading or answering, this question left out."""
+    connection = http.client.HTTPConnection("127.0.0.1", STATUS_PORT, timeout=5)
+    try:
+        connection.request("GET", "/")
+        text = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise MachineError(f"nginx does not tell its status on port {STATUS_PORT}: {error!r}") from error
+    finally:
+        connection.close()
+    found = _STATUS.search(text)
+    if not found:
+        raise MachineError(f"nginx's status cannot be read: {text[:200]!r}")
+    return int(found[1]) + int(found[2]) - 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="flotilla-drain", description=__doc__.splitlines()[0])
+    parser.add_argument("--propagation", type=_seconds, required=True, metavar="SECONDS")
+    parser.add_argument("--quiet", type=_seconds, required=True, metavar="SECONDS")
+    parser.add_argument("--cap", type=_seconds, required=True, metavar="SECONDS")
+    arguments = parser.parse_args()
+    pace = Pace(propagation=arguments.propagation, quiet=arguments.quiet, cap=arguments.cap)
+    drain = Drain(Host(), Clock(), requests_in_flight, lambda text: print(text, flush=True))
+    try:
+        drain.run(pace)
+    except (MachineError, OSError) as error:
+        print(f"flotilla-drain: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("must be from 0 to 86400 seconds")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""flotilla-gate: is this machine fit for visitors? One line per check, the whole result in places.GATE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from fleet.config import ConfigError, MachineConfig, Settings
+from fleet.machine import manifest, places
+from fleet.machine.checks import BrokenError, Check, checks_for
+from fleet.machine.host import Clock, Host, MachineError, until
+from fleet.machine.receive import load_machine
+
+LOG_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one check ended. `seconds` is the time until it did."""
+
+    name: str
+    ok: bool
+    seconds: float
+    reason: str = ""
+    log: tuple[str, ...] = ()
+
+
+def judge(host: Host, clock: Clock, checks: Sequence[Check]) -> list[Outcome]:
+    """Ask every check, waiting for each as long as it may take; after a failure nothing is waited for any more."""
+    outcomes: list[Outcome] = []
+    patient = True
+    for check in checks:
+        outcome = _ask(host, clock, check, check.seconds if patient else 0)
+        patient = patient and outcome.ok
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _ask(host: Host, clock: Clock, check: Check, patience: float) -> Outcome:
+    started = clock.now()
+    reason: str | None = None
+
+    def passed() -> bool | None:
+        nonlocal reason
+        try:
+            reason = check.ask()
+        except BrokenError as error:
+            reason = str(error)
+            return False
+        except (MachineError, OSError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        return True if reason is None else None
+
+    ok = until(passed, timeout=patience, clock=clock) is True
+    seconds = round(clock.now() - started, 2)
+    if ok:
+        return Outcome(check.name, True, seconds)
+    return Outcome(check.name, False, seconds, reason or "", _log(host, check.units))
+
+
+def _log(host: Host, units: Sequence[str]) -> tuple[str, ...]:
+    if not units:
+        return ()
+    chosen = [option for unit in units for option in ("--unit", unit)]
+    said = host.run("journalctl", "--no-pager", "--boot", f"--lines={LOG_LINES}", "--output=short", *chosen)
+    return tuple(said.output.splitlines())
+
+
+def report(machine: MachineConfig, release: str, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """The result as JSON."""
+    return {
+        "slot": machine.slot,
+        "role": machine.role,
+        "release": release,
+        "ok": all(outcome.ok for outcome in outcomes),
+        "checks": [asdict(outcome) for outcome in outcomes],
+    }
+
+
+def lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """The result for people: a line per check, and the log below a failed one."""
+    text = []
+    for outcome in outcomes:
+        mark = "pass" if outcome.ok else "FAIL"
+        text.append(
+            f"{mark} {outcome.name} ({outcome.seconds:.1f} s)"
+            + (f": {outcome.reason}" if outcome.reason else "")
+        )
+        text.extend(f"     | {line}" for line in outcome.log)
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="flotilla-gate", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args()
+    host = Host()
+    try:
+        machine = load_machine(host)
+        received = host.read(places.SETTINGS)
+        if received is None:
+            raise MachineError(f"{places.SETTINGS} is missing: no bundle was received yet")
+        outcomes = judge(host, Clock(), checks_for(host, machine, Settings.from_json(received)))
+    except (ConfigError, MachineError, OSError) as error:
+        print(f"FAIL gate: {error}", file=sys.stderr)
+        return 1
+    result = report(machine, manifest.release(host), outcomes)
+    document = json.dumps(result, indent=1) + "\n"
+    host.write(places.GATE, document, 0o644)
+    print(document if arguments.json else "\n".join(lines(outcomes)))
+    return 0 if result["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

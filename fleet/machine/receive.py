@@ -1,0 +1,112 @@
+"""flotilla-receive: take the bundle from standard input, install it for root only, make the services follow.
+
+Running it again with the same bundle changes nothing. A bundle that is wrong, or that the services refuse, leaves
+the machine as it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from collections.abc import Mapping
+from typing import BinaryIO, Final, Protocol
+
+from fleet.config import Bundle, ConfigError, MachineConfig
+from fleet.machine import places
+from fleet.machine.database import DatabaseRole
+from fleet.machine.host import Clock, Host, MachineError
+from fleet.machine.store import BundleStore, digest_of
+from fleet.machine.web import WebRole
+
+# Edge ranges and a handful of keys are some KiB; more is not a bundle.
+MAX_BUNDLE_BYTES: Final = 1024 * 1024
+LOCK: Final = "/run/flotilla/receive.lock"
+
+
+class RoleOnMachine(Protocol):
+    """What a bundle means for one role; both roles look alike from here."""
+
+    def check(self, bundle: Bundle) -> None: ...
+    def render(self, bundle: Bundle) -> dict[str, str]: ...
+    def before_switch(self, bundle: Bundle) -> None: ...
+    def verify(self) -> None: ...
+    def apply(self, bundle: Bundle, changed: frozenset[str]) -> list[str]: ...
+
+
+def load_machine(host: Host) -> MachineConfig:
+    """This machine's description; a MachineError when there is none."""
+    text = host.read(places.MACHINE)
+    if text is None:
+        raise MachineError(
+            f"{places.MACHINE} is missing: this machine was not made by Flotilla's boot payload"
+        )
+    return MachineConfig.from_json(text)
+
+
+def role_of(host: Host, clock: Clock, machine: MachineConfig) -> RoleOnMachine:
+    return WebRole(host, clock) if machine.role == "web" else DatabaseRole(host, clock, machine)
+
+
+def receive(host: Host, clock: Clock, data: bytes) -> list[str]:
+    """Install a bundle; returns what was done, in words."""
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise ConfigError(f"the bundle is larger than {MAX_BUNDLE_BYTES} bytes")
+    machine = load_machine(host)
+    bundle = Bundle.from_json(data, machine.role)
+    role = role_of(host, clock, machine)
+    role.check(bundle)
+    role.before_switch(bundle)
+    store = BundleStore(host)
+    files = {**_own_files(bundle), **role.render(bundle)}
+    old = store.files(store.applied())
+    changed = frozenset(name for name in {*old, *files} if old.get(name) != files.get(name))
+    digest = digest_of(files)
+    if store.current() != digest:
+        _switch(store, role, files)
+    done = role.apply(bundle, changed)
+    store.settle(digest)
+    return [f"bundle {digest[:12]} {'installed' if changed else 'unchanged'}", *done]
+
+
+def _own_files(bundle: Bundle) -> dict[str, str]:
+    secrets = {f"secrets/{name}": value for name, value in bundle.secrets.items()}
+    return {"settings.json": bundle.settings.to_json(), **secrets}
+
+
+def _switch(store: BundleStore, role: RoleOnMachine, files: Mapping[str, str]) -> None:
+    """Put the files in force, or the old ones back when the services refuse them."""
+    before = store.current()
+    store.activate(store.stage(files))
+    try:
+        role.verify()
+    except MachineError:
+        if before is None:
+            store.deactivate()
+        else:
+            store.activate(before)
+        raise
+
+
+def main() -> int:
+    host = Host()
+    try:
+        with _only_one(host):
+            done = receive(host, Clock(), sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1))
+    except (ConfigError, MachineError, OSError) as error:
+        print(f"flotilla-receive: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(done))
+    return 0
+
+
+def _only_one(host: Host) -> BinaryIO:
+    """Waits for another run to end: two bundles are never installed at once."""
+    path = host.path(LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+if __name__ == "__main__":
+    sys.exit(main())

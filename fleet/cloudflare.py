@@ -1,0 +1,56 @@
+"""A small client of Cloudflare's API v4: https://developers.cloudflare.com/api/"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from fleet.errors import FleetError
+from fleet.web_api import Json, WebApi
+
+DEFAULT_URL: Final = "https://api.cloudflare.com/client/v4"
+PER_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Cloudflare:
+    """One account."""
+
+    api: WebApi
+
+    @classmethod
+    def at(cls, url: str, token: str) -> Cloudflare:
+        return cls(
+            WebApi(
+                "Cloudflare's API",
+                url.rstrip("/"),
+                token,
+                message=_message,
+                variables="CLOUDFLARE_BASE_URL and CLOUDFLARE_API_TOKEN",
+            )
+        )
+
+    @classmethod
+    def from_environment(cls) -> Cloudflare:
+        """The account that Pulumi's provider would use: CLOUDFLARE_API_TOKEN, CLOUDFLARE_BASE_URL."""
+        token = os.environ.get("CLOUDFLARE_API_TOKEN")
+        if not token:
+            raise FleetError("CLOUDFLARE_API_TOKEN is not set; export a token with the permission DNS:Edit")
+        return cls.at(os.environ.get("CLOUDFLARE_BASE_URL") or DEFAULT_URL, token)
+
+    def every(self, path: str, **query: str | int) -> Iterator[Json]:
+        """All objects of a list; the pages end with an empty one, or where `result_info` says."""
+        page = 1
+        while True:
+            answer = self.api.call("GET", path, query={**query, "page": page, "per_page": PER_PAGE})
+            yield from answer["result"]
+            if page >= answer.get("result_info", {}).get("total_pages", 1):
+                return
+            page += 1
+
+
+def _message(body: Json) -> str | None:
+    errors = body.get("errors") or []
+    return "; ".join(f"{error.get('message')} ({error.get('code')})" for error in errors) or None

@@ -1,0 +1,102 @@
+"""Making a stack fit for `pulumi up` again after a run that failed or was killed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet import locks
+from fleet.cloudflare import Cloudflare
+from fleet.digitalocean import DigitalOcean
+from fleet.errors import LockedError
+from fleet.pulumi_cli import PulumiCli
+from fleet.settle import (
+    Clouds,
+    Settlement,
+    known_ids,
+    pending_creates,
+    settle,
+    settled_state,
+    untracked_droplets,
+)
+from fleet.web_api import Json
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was done, for `--json`."""
+
+    released: list[str]
+    settled: list[Settlement]
+    untracked: list[str]
+    refreshed: bool
+
+    def as_json(self) -> Json:
+        return {
+            "released_locks": self.released,
+            "adopted": {item.create.urn: item.found for item in self.settled if item.found is not None},
+            "cleared": [item.create.urn for item in self.settled if item.found is None],
+            "removed_twins": [twin for item in self.settled for twin in item.twins],
+            "untracked_droplets": self.untracked,
+            "refreshed": self.refreshed,
+        }
+
+
+def clouds_from_environment() -> Clouds:
+    return Clouds(
+        functools.cache(DigitalOcean.from_environment), functools.cache(Cloudflare.from_environment)
+    )
+
+
+def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Callable[[], None]) -> Recovery:
+    """Release dead locks, settle pending creates, refresh. Raises LockedError while a run is at work.
+
+    Every step may be cut off and done again: the state is written once, with all of the settlements.
+    """
+    released = _release(cli, stack, say)
+    state = cli.export(stack)
+    settlements = _settle(cli, stack, state, clouds, say)
+    populated = bool(state["deployment"].get("resources") or settlements)
+    if populated:
+        refresh()
+    return Recovery(released, settlements, _report_untracked(cli, stack, clouds, say), populated)
+
+
+def _release(cli: PulumiCli, stack: str, say: Say) -> list[str]:
+    store = locks.open_locks(cli.backend_url(), cli.project.name, stack, cli.project.directory)
+    found = locks.sort_locks(store)
+    if found.held:
+        raise LockedError(locks.refusal(stack, found.held))
+    for lock in found.dead:
+        store.release(lock)
+        say(f"Released the lock of a dead run: {lock.path if isinstance(lock, locks.Torn) else lock}")
+    return [lock.path for lock in found.dead]
+
+
+def _settle(cli: PulumiCli, stack: str, state: Json, clouds: Clouds, say: Say) -> list[Settlement]:
+    creates = pending_creates(state)
+    if not state["deployment"].get("pending_operations"):
+        return []
+    known = known_ids(state)
+    settlements = [settle(create, clouds, known) for create in creates]
+    for item in settlements:
+        for twin in item.twins:
+            clouds.digitalocean().delete(f"/v2/droplets/{twin}")
+        say(f"Pending create: {item}")
+    cli.import_state(stack, settled_state(state, settlements))
+    return settlements
+
+
+def _report_untracked(cli: PulumiCli, stack: str, clouds: Clouds, say: Say) -> list[str]:
+    """Droplets with the stack's tag that are in no state; they may be burst members, so they are only named."""
+    state = cli.export(stack)
+    if not any(kind.startswith("digitalocean:") for kind, _ in known_ids(state)):
+        return []
+    tagged = list(clouds.digitalocean().every("/v2/droplets", "droplets", tag_name=stack))
+    strays = [f"{droplet['name']} ({droplet['id']})" for droplet in untracked_droplets(state, tagged)]
+    for stray in strays:
+        say(f"warning: droplet {stray} has the tag {stack} but is not in the stack's state")
+    return strays

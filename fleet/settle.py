@@ -1,0 +1,208 @@
+"""Creates that a killed run left pending: what became of them in the clouds, and a state that says so.
+
+The engine notes a create before it asks the provider. Was it killed before the answer was noted, the object may
+exist without the state knowing its id, and the next `up` would make a second one. Objects are found by what the
+pending create asked for: names that Pulumi chose end with random digits, so an equal name is the very object.
+
+`pulumi refresh --import-pending-creates` is not used: in 3.259 it turns the create into a pending import, which the
+refresh then drops, and the object is lost all the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleet.cloudflare import Cloudflare
+from fleet.digitalocean import DigitalOcean
+from fleet.web_api import Json
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCreate:
+    """A create whose end is unknown."""
+
+    urn: str
+    type: str
+    inputs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The resource's logical name."""
+        return self.urn.rpartition("::")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Clouds:
+    """The accounts to look in; made when first needed, so that a stack without one needs no token."""
+
+    digitalocean: Callable[[], DigitalOcean]
+    cloudflare: Callable[[], Cloudflare]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one pending create."""
+
+    create: PendingCreate
+    found: str | None  # the id to adopt
+    twins: tuple[str, ...] = ()  # more objects of the same create, made by repeated requests
+    known: bool = True  # False: nobody knows how to look for this type
+
+    def __str__(self) -> str:
+        label = f"{self.create.name} ({self.create.type})"
+        if self.found is not None:
+            twins = f"; removed its twins {', '.join(self.twins)}" if self.twins else ""
+            return f"{label}: exists as {self.found}, adopted{twins}"
+        if not self.known:
+            return f"{label}: cannot be looked for; it is created again, so check for a first one by hand"
+        return f"{label}: was not made, or may be made again"
+
+
+def pending_creates(state: Json) -> list[PendingCreate]:
+    """From `pulumi stack export`."""
+    return [
+        PendingCreate(
+            operation["resource"]["urn"],
+            operation["resource"]["type"],
+            operation["resource"].get("inputs", {}),
+        )
+        for operation in state["deployment"].get("pending_operations") or []
+        if operation["type"] == "creating"
+    ]
+
+
+def known_ids(state: Json) -> set[tuple[str, str]]:
+    """Type and id of everything in a state."""
+    return {
+        (resource["type"], str(resource["id"]))
+        for resource in state["deployment"].get("resources") or []
+        if resource.get("id")
+    }
+
+
+def settle(create: PendingCreate, clouds: Clouds, known: set[tuple[str, str]]) -> Settlement:
+    """Look for the object of a pending create. `known`: what the state has already is not it."""
+    finder = _FINDERS.get(create.type)
+    if finder is None:
+        repeatable = create.type in _REPEATABLE or create.type.startswith("pulumi:providers:")
+        return Settlement(create, None, known=repeatable)
+    ids = [found for found in finder(clouds, create.inputs) if (create.type, found) not in known]
+    # Names of the other types are unique in an account: more of them are somebody's own.
+    return Settlement(create, ids[0] if ids else None, tuple(ids[1:]) if create.type == DROPLET else ())
+
+
+def settled_state(state: Json, settlements: list[Settlement]) -> Json:
+    """The state with adopted objects in place of their pending creates, and without pending operations.
+
+    Adopted objects have no outputs yet: a refresh fills them in. An object that was to replace another one takes its
+    place, and the old one is marked for deletion, which is how the engine itself records it.
+    """
+    result = copy.deepcopy(state)
+    deployment = result["deployment"]
+    adopted = {item.create.urn: item.found for item in settlements if item.found is not None}
+    resources: list[Json] = list(deployment.get("resources") or [])
+    for operation in deployment.get("pending_operations") or []:
+        resource = operation["resource"]
+        found = adopted.get(resource["urn"])
+        if operation["type"] != "creating" or found is None:
+            continue
+        fresh = {**resource, "id": found, "outputs": resource.get("outputs") or resource.get("inputs", {})}
+        place = _supersede(resources, resource["urn"])
+        resources.insert(place, fresh)
+    deployment["resources"] = resources
+    deployment["pending_operations"] = []
+    return result
+
+
+def _supersede(resources: list[Json], urn: str) -> int:
+    """Mark the resource with this URN for deletion and return where its successor goes."""
+    for index, resource in enumerate(resources):
+        if resource["urn"] == urn and not resource.get("delete"):
+            resources[index] = {**resource, "delete": True}
+            return index
+    return len(resources)
+
+
+def untracked_droplets(state: Json, droplets: list[Json]) -> list[Json]:
+    """Those of an account's droplets that the state does not know."""
+    known = known_ids(state)
+    return [droplet for droplet in droplets if (DROPLET, str(droplet["id"])) not in known]
+
+
+DROPLET = "digitalocean:index/droplet:Droplet"
+
+Finder = Callable[[Clouds, Mapping[str, Any]], list[str]]
+
+
+def _by_name(path: str, key: str, identifier: str = "id", **query: str) -> Finder:
+    """Objects of one DigitalOcean list with the name that the create asked for, oldest first."""
+
+    def find(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+        rows = clouds.digitalocean().every(path, key, **query)
+        return sorted(
+            (str(row[identifier]) for row in rows if row["name"] == inputs.get("name")),
+            key=lambda found: (len(found), found),
+        )
+
+    return find
+
+
+def _domain(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    name = str(inputs.get("name"))
+    return [] if clouds.digitalocean().find(f"/v2/domains/{name}") is None else [name]
+
+
+def _domain_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    api = clouds.digitalocean()
+    if api.find(f"/v2/domains/{inputs.get('domain')}") is None:
+        return []
+    wanted = (inputs.get("type"), inputs.get("name"), str(inputs.get("value", "")).rstrip("."))
+    rows = api.every(f"/v2/domains/{inputs.get('domain')}/records", "domain_records")
+    return [str(row["id"]) for row in rows if (row["type"], row["name"], row["data"].rstrip(".")) == wanted]
+
+
+def _edge_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    name = str(inputs.get("name"))
+    wanted = (inputs.get("type"), inputs.get("content"), inputs.get("comment") or None)
+    rows = clouds.cloudflare().every(
+        f"/zones/{inputs.get('zoneId')}/dns_records", type=str(inputs.get("type"))
+    )
+    return [
+        str(row["id"])
+        for row in rows
+        # The API answers the full name also where only the part below the zone was given.
+        if (row["name"] == name or row["name"].startswith(f"{name}."))
+        and (row["type"], row["content"], row.get("comment") or None) == wanted
+    ]
+
+
+_FINDERS: Mapping[str, Finder] = {
+    DROPLET: _by_name("/v2/droplets", "droplets"),
+    "digitalocean:index/firewall:Firewall": _by_name("/v2/firewalls", "firewalls"),
+    "digitalocean:index/vpc:Vpc": _by_name("/v2/vpcs", "vpcs"),
+    "digitalocean:index/sshKey:SshKey": _by_name("/v2/account/keys", "ssh_keys"),
+    "digitalocean:index/volume:Volume": _by_name("/v2/volumes", "volumes"),
+    "digitalocean:index/project:Project": _by_name("/v2/projects", "projects"),
+    "digitalocean:index/dropletSnapshot:DropletSnapshot": _by_name(
+        "/v2/snapshots", "snapshots", resource_type="droplet"
+    ),
+    "digitalocean:index/domain:Domain": _domain,
+    "digitalocean:index/dnsRecord:DnsRecord": _domain_record,
+    "cloudflare:index/dnsRecord:DnsRecord": _edge_record,
+}
+
+# Creating these twice comes to the same: tags, attachments, settings, and our own commands, which are idempotent.
+_REPEATABLE = frozenset(
+    {
+        "digitalocean:index/tag:Tag",
+        "digitalocean:index/volumeAttachment:VolumeAttachment",
+        "digitalocean:index/projectResources:ProjectResources",
+        "cloudflare:index/zoneSetting:ZoneSetting",
+        "command:local:Command",
+        "command:remote:Command",
+        "command:remote:CopyToRemote",
+    }
+)

@@ -1,0 +1,168 @@
+"""What became of creates that a killed run left pending, and the state that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from fleet.cloudflare import Cloudflare
+from fleet.digitalocean import DigitalOcean
+from fleet.settle import (
+    DROPLET,
+    Clouds,
+    PendingCreate,
+    Settlement,
+    known_ids,
+    pending_creates,
+    settle,
+    settled_state,
+    untracked_droplets,
+)
+
+URN = "urn:pulumi:dev::flotilla::flotilla:index:WebTier$digitalocean:index/droplet:Droplet::web-1"
+TAG = "digitalocean:index/tag:Tag"
+
+
+Rows = list[dict[str, Any]]
+
+
+class FakeCloud:
+    """Answers the two calls that lookups make, from rows by path."""
+
+    def __init__(self, lists: dict[str, Rows]) -> None:
+        self.lists = lists
+
+    def every(self, path: str, *_key: str, **_query: object) -> Iterator[dict[str, Any]]:
+        yield from self.lists.get(path, [])
+
+    def find(self, path: str) -> dict[str, Any] | None:
+        return {} if path in self.lists else None
+
+
+def clouds(path: str = "", rows: Rows | None = None) -> Clouds:
+    return several({path: rows or []})
+
+
+def several(lists: dict[str, Rows]) -> Clouds:
+    fake = FakeCloud(lists)
+    return Clouds(lambda: cast(DigitalOcean, fake), lambda: cast(Cloudflare, fake))
+
+
+def droplet_create(name: str = "web-1-3fa2c1b") -> PendingCreate:
+    return PendingCreate(URN, DROPLET, {"name": name, "tags": ["dev", "dev-web"]})
+
+
+def resource(urn: str, kind: str, identifier: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"urn": urn, "type": kind, **({"id": identifier} if identifier else {}), **more}
+
+
+def state(resources: list[dict[str, Any]], operations: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    pending = [{"type": kind, "resource": row} for kind, row in operations]
+    return {"version": 3, "deployment": {"resources": resources, "pending_operations": pending}}
+
+
+def test_a_droplet_is_found_by_the_name_pulumi_chose() -> None:
+    rows = [{"id": 7, "name": "web-1-0000000"}, {"id": 8, "name": "web-1-3fa2c1b"}]
+    assert settle(droplet_create(), clouds("/v2/droplets", rows), set()).found == "8"
+
+
+def test_a_droplet_that_was_not_made_is_created_again() -> None:
+    found = settle(droplet_create(), clouds(), set())
+    assert (found.found, found.known) == (None, True)
+
+
+def test_twins_of_a_repeated_request_are_told_oldest_first() -> None:
+    rows = [{"id": 12, "name": "web-1-3fa2c1b"}, {"id": 9, "name": "web-1-3fa2c1b"}]
+    found = settle(droplet_create(), clouds("/v2/droplets", rows), set())
+    assert (found.found, found.twins) == ("9", ("12",))
+
+
+def test_what_the_state_has_already_is_not_adopted_again() -> None:
+    rows = [{"id": 8, "name": "web-1-3fa2c1b"}]
+    assert settle(droplet_create(), clouds("/v2/droplets", rows), {(DROPLET, "8")}).found is None
+
+
+def test_an_edge_record_is_found_by_name_content_and_comment() -> None:
+    create = PendingCreate(
+        "urn:x::web-1-dns",
+        "cloudflare:index/dnsRecord:DnsRecord",
+        {"zoneId": "z", "type": "A", "name": "www", "content": "198.18.0.1", "comment": "web-1"},
+    )
+    row = {"type": "A", "name": "www.foobar.com", "content": "198.18.0.1", "comment": "web-1"}
+    rows: Rows = [
+        {**row, "id": "a", "content": "198.18.0.2"},
+        {**row, "id": "b"},
+        {**row, "id": "c", "comment": None},
+    ]
+    assert settle(create, clouds("/zones/z/dns_records", rows), set()).found == "b"
+
+
+def test_a_domain_record_is_found_by_its_value() -> None:
+    create = PendingCreate(
+        "urn:x::web-1-dns",
+        "digitalocean:index/dnsRecord:DnsRecord",
+        {"domain": "foobar.com", "type": "CNAME", "name": "www", "value": "a.foobar.com."},
+    )
+    row = {"id": 5, "type": "CNAME", "name": "www", "data": "a.foobar.com"}
+    found = several({"/v2/domains/foobar.com": [], "/v2/domains/foobar.com/records": [row]})
+    assert settle(create, found, set()).found == "5"
+
+
+@pytest.mark.parametrize("kind", [TAG, "command:remote:Command", "pulumi:providers:digitalocean"])
+def test_what_may_be_made_twice_is_simply_made_again(kind: str) -> None:
+    found = settle(PendingCreate("urn:x::name", kind, {}), clouds(), set())
+    assert (found.found, found.known) == (None, True)
+
+
+def test_a_type_nobody_can_look_for_is_said_to_be_so() -> None:
+    found = settle(
+        PendingCreate("urn:x::cluster", "digitalocean:index/databaseCluster:DatabaseCluster", {}),
+        clouds(),
+        set(),
+    )
+    assert not found.known
+    assert "check for a first one by hand" in str(found)
+
+
+def test_only_creates_are_settled() -> None:
+    one = resource(URN, DROPLET, inputs={"name": "web-1-3fa2c1b"})
+    two = resource("urn:x::dev", TAG, "dev")
+    document = state([], [("creating", one), ("updating", two), ("deleting", two)])
+    assert pending_creates(document) == [PendingCreate(URN, DROPLET, {"name": "web-1-3fa2c1b"})]
+
+
+def test_an_adopted_create_joins_the_resources_and_nothing_is_pending() -> None:
+    tag = resource("urn:x::dev", TAG, "dev")
+    create = resource(URN, DROPLET, inputs={"name": "n"}, dependencies=["urn:x::dev"])
+    document = state([tag], [("creating", create)])
+    settled = settled_state(document, [Settlement(droplet_create(), "8")])["deployment"]
+    assert settled["resources"] == [tag, {**create, "id": "8", "outputs": {"name": "n"}}]
+    assert settled["pending_operations"] == []
+    assert document["deployment"]["pending_operations"], "the argument is not changed"
+
+
+def test_an_adopted_replacement_takes_the_place_of_the_old_one_which_is_to_be_deleted() -> None:
+    old = resource(URN, DROPLET, "7")
+    gate = resource("urn:x::web-1-gate", "command:remote:Command", "gate", dependencies=[URN])
+    create = resource(URN, DROPLET, inputs={"name": "n"})
+    document = state([old, gate], [("creating", create)])
+    rows = settled_state(document, [Settlement(droplet_create(), "8")])["deployment"]["resources"]
+    assert [(row["id"], row.get("delete", False)) for row in rows] == [
+        ("8", False),
+        ("7", True),
+        ("gate", False),
+    ]
+
+
+def test_a_create_that_made_nothing_leaves_the_state() -> None:
+    document = state([], [("creating", resource(URN, DROPLET))])
+    settled = settled_state(document, [Settlement(droplet_create(), None)])["deployment"]
+    assert (settled["resources"], settled["pending_operations"]) == ([], [])
+
+
+def test_droplets_outside_the_state_are_told() -> None:
+    document = state([resource(URN, DROPLET, "7")], [])
+    assert known_ids(document) == {(DROPLET, "7")}
+    assert untracked_droplets(document, [{"id": 7}, {"id": 8}]) == [{"id": 8}]

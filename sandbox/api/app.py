@@ -1,0 +1,112 @@
+"""The cloud as one ASGI application: DigitalOcean, the other services' routes, and control."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from sandbox.api.call import Answer, Call, Endpoint
+from sandbox.api.cloud import Cloud
+from sandbox.api.control import Control, Status, check_token
+from sandbox.api.digitalocean.routes import ENDPOINTS
+from sandbox.api.errors import ApiError, bad_request, not_found
+from sandbox.api.faults import Faults
+from sandbox.api.gate import Gate, RequestLog
+from sandbox.api.rate_limit import RateLimit, TooManyRequestsError
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(
+    cloud: Cloud,
+    extra_routes: Iterable[BaseRoute] = (),
+    *,
+    control_routes: Sequence[Route] = (),
+    status: Status | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """The application of one sandbox.
+
+    `extra_routes` are other services; `control_routes` go under /_sandbox behind the control token; `status` adds
+    to GET /_sandbox/status; `clock` (seconds) is what the rate limit counts by.
+    """
+    faults, log = Faults(), RequestLog()
+    service = _DigitalOcean(cloud, RateLimit(cloud.settings.rate_limits, clock))
+    return Starlette(
+        routes=[
+            *service.routes(ENDPOINTS),
+            *Control(cloud, log, faults, status).routes(control_routes),
+            *extra_routes,
+        ],
+        middleware=[Middleware(Gate, log=log, faults=faults)],
+    )
+
+
+class _DigitalOcean:
+    """Turns HTTP requests into calls of endpoints, and answers and refusals into HTTP."""
+
+    def __init__(self, cloud: Cloud, limit: RateLimit) -> None:
+        self._cloud = cloud
+        self._limit = limit
+
+    def routes(self, endpoints: Iterable[Endpoint]) -> list[BaseRoute]:
+        served: list[BaseRoute] = [
+            Route(endpoint.path, self._serve(endpoint), methods=[endpoint.method]) for endpoint in endpoints
+        ]
+        # The last route takes every method and path that is left, so that the refusal can name them.
+        every_method = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+        return [*served, Route("/v2/{rest:path}", self._serve(None), methods=every_method)]
+
+    def _serve(self, endpoint: Endpoint | None) -> Callable[[Request], object]:
+        async def serve(request: Request) -> Response:
+            request_id = str(uuid.uuid4())
+            try:
+                answer = self._answer(endpoint, request, await request.body())
+            except ApiError as error:
+                answer = Answer(error.status, error.document(request_id))
+                if isinstance(error, TooManyRequestsError):
+                    return self._dress(answer, request_id, {"retry-after": str(error.retry_after)})
+            except Exception:
+                _log.exception("%s %s", request.method, request.url.path)
+                body = {
+                    "id": "server_error",
+                    "message": "Unexpected server-side error",
+                    "request_id": request_id,
+                }
+                answer = Answer(500, body)
+            return self._dress(answer, request_id, {})
+
+        return serve
+
+    def _answer(self, endpoint: Endpoint | None, request: Request, content: bytes) -> Answer:
+        """Handle a request; its changes are stored all together or, when it is refused, not at all."""
+        check_token(request.headers.get("authorization"), self._cloud.settings.token)
+        self._limit.admit()
+        if endpoint is None:
+            raise not_found(f"the sandbox does not have {request.method} {request.url.path}")
+        if unknown := sorted(set(request.query_params) - endpoint.query):
+            raise bad_request(f'unknown query parameter "{unknown[0]}"')
+        call = Call(
+            cloud=self._cloud,
+            path=request.path_params,
+            query=dict(request.query_params),
+            content=content,
+            origin=f"{request.url.scheme}://{request.url.netloc}",
+            location=request.url.path,
+        )
+        with self._cloud.store.transaction():
+            return endpoint.handler(call)
+
+    def _dress(self, answer: Answer, request_id: str, headers: dict[str, str]) -> Response:
+        headers = {"x-request-id": request_id, **self._limit.headers(), **headers}
+        if answer.body is None:
+            return Response(status_code=answer.status, headers=headers)
+        return JSONResponse(answer.body, answer.status, headers)

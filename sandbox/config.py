@@ -9,6 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 DEFAULT_PORT = 7380
+PROVIDERS = ("digitalocean", "cloudflare", "command")
+# The edge has three points of presence, each for https and http.
+PORTS = (
+    *PROVIDERS,
+    "edge-https-1",
+    "edge-https-2",
+    "edge-https-3",
+    "edge-http-1",
+    "edge-http-2",
+    "edge-http-3",
+    "dns",
+)
 
 
 class ConfigError(Exception):
@@ -27,9 +39,11 @@ class SandboxConfig:
     control_token: str
     spaces_key: str
     spaces_secret: str
+    # By name (PORTS); kept, so that a shell's environment and a curl line outlive a restart of the sandbox.
+    ports: dict[str, int]
 
 
-def new_config(*, port: int, machines: bool, instance: int) -> SandboxConfig:
+def new_config(*, port: int, machines: bool, instance: int, ports: dict[str, int]) -> SandboxConfig:
     return SandboxConfig(
         port=port,
         machines=machines,
@@ -41,6 +55,7 @@ def new_config(*, port: int, machines: bool, instance: int) -> SandboxConfig:
         control_token=secrets.token_urlsafe(32),
         spaces_key=secrets.token_hex(10).upper(),
         spaces_secret=secrets.token_urlsafe(30),
+        ports=ports,
     )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sandbox import config as configuration
@@ -38,7 +39,7 @@ def can_run_machines() -> bool:
 
 
 def prepare(
-    paths: SandboxPaths, *, port: int | None, machines: bool, claim_instance: Callable[[], int]
+    paths: SandboxPaths, *, port: int | None, machines: bool, claim_instance: Callable[[int | None], int]
 ) -> SandboxConfig:
     """Make the home and its configuration, or take the one that is there; the port may be changed."""
     paths.make()
@@ -46,7 +47,10 @@ def prepare(
     if known is None:
         chosen = configuration.DEFAULT_PORT if port is None else port
         config = configuration.new_config(
-            port=chosen or free_port(), machines=machines, instance=claim_instance() if machines else 0
+            port=chosen or free_port(),
+            machines=machines,
+            instance=claim_instance(None) if machines else 0,
+            ports=_ports({}, chosen),
         )
     elif known.machines != machines:
         made = "real machines" if known.machines else "records only"
@@ -55,7 +59,12 @@ def prepare(
             "`python -m sandbox down --purge`"
         )
     else:
-        config = _moved(known, port, claim_instance)
+        config = replace(
+            known,
+            port=known.port if port is None else (port or free_port()),
+            instance=claim_instance(known.instance) if machines else 0,
+            ports=_ports(known.ports, known.port),
+        )
     if config != known:
         configuration.save(paths.config, config)
     if not paths.passphrase.exists():
@@ -63,12 +72,22 @@ def prepare(
     return config
 
 
-def _moved(known: SandboxConfig, port: int | None, claim_instance: Callable[[], int]) -> SandboxConfig:
-    fields = {name: getattr(known, name) for name in SandboxConfig.__dataclass_fields__}
-    fields["port"] = known.port if port is None else (port or free_port())
-    if known.machines:
-        fields["instance"] = claim_instance()
-    return SandboxConfig(**fields)
+def _ports(known: dict[str, int], base: int) -> dict[str, int]:
+    """A free port for each name: the one it had, else one beside the API's, else any."""
+    return {
+        name: _free_or_any(known.get(name) or (base + offset if base else 0))
+        for offset, name in enumerate(configuration.PORTS, start=1)
+    }
+
+
+def _free_or_any(wanted: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+        return int(probe.getsockname()[1])
 
 
 def free_port() -> int:
@@ -79,7 +98,7 @@ def free_port() -> int:
 
 def start(paths: SandboxPaths, config: SandboxConfig, report: Report) -> None:
     """Start the daemon and wait until it serves; raises SandboxError with its own words if it fails."""
-    _require_port(config.port)
+    require_port(config.port)
     reader, writer = os.pipe()
     with paths.log.open("ab") as log:
         daemon = subprocess.Popen(
@@ -130,7 +149,7 @@ def last_lines(path: Path, count: int = 12) -> str:
         return f"(no {path})"
 
 
-def _require_port(port: int) -> None:
+def require_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -150,6 +169,5 @@ def stop(paths: SandboxPaths, *, purge: bool, sweep: Callable[[SandboxPaths], No
     processes.end(processes.of_sandbox(paths.home), patience=5.0)
     sweep(paths)
     paths.daemon_pid.unlink(missing_ok=True)
-    paths.provider_ports.unlink(missing_ok=True)
     if purge and paths.home.exists():
         shutil.rmtree(paths.home)

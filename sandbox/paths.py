@@ -47,10 +47,6 @@ class SandboxPaths:
         return self.home / "daemon.log"
 
     @property
-    def provider_ports(self) -> Path:
-        return self.home / "providers.json"
-
-    @property
     def pulumi_state(self) -> Path:
         return self.home / "pulumi-state"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
+Watcher = Callable[[frozenset[str]], None]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
@@ -33,6 +34,12 @@ class Store:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
         self._depth = 0
+        self._changed: set[str] = set()
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher` with the kinds of documents that changed, after each commit that changed any."""
+        self._watchers.append(watcher)
 
     def close(self) -> None:
         self._db.close()
@@ -49,10 +56,17 @@ class Store:
             self._depth -= 1
             if self._depth == 0:
                 self._db.execute("ROLLBACK")
+                self._changed.clear()
             raise
         self._depth -= 1
         if self._depth == 0:
             self._db.execute("COMMIT")
+            self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = frozenset(self._changed), set()
+        for watcher in self._watchers if changed else ():
+            watcher(changed)
 
     def get(self, kind: str, key: str | int) -> Document | None:
         row = self._db.execute(
@@ -72,10 +86,14 @@ class Store:
                 " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
                 (kind, str(key), self.next_number("document-position"), json.dumps(body)),
             )
+            self._changed.add(kind)
 
     def delete(self, kind: str, key: str | int) -> bool:
         """Remove a document; false when there was none."""
-        cursor = self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, str(key)))
+        with self.transaction():
+            cursor = self._db.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (kind, str(key)))
+            if cursor.rowcount > 0:
+                self._changed.add(kind)
         return cursor.rowcount > 0
 
     def next_number(self, name: str, first: int = 1) -> int:

@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from sandbox.cloudflare import records, zone_settings, zones
@@ -34,16 +34,15 @@ class CloudflareSettings(Protocol):
 def routes(
     store: Store,
     settings: CloudflareSettings,
-    on_change: Callable[[], None],
     *,
     requests_per_window: int | None = REQUESTS_PER_WINDOW,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[BaseRoute]:
-    """Cloudflare's API over this store; `on_change` is called after every change of a zone, setting or record.
+    """Cloudflare's API over this store; who must know of changes watches the store.
 
     `requests_per_window`: calls in five minutes until all are refused for five more; None lifts the limit.
     """
-    api = _Api(store, settings, on_change)
+    api = _Api(store, settings)
     limit = RateLimit(requests_per_window, clock)
 
     def guarded(handler: _Handler) -> _Handler:
@@ -68,10 +67,9 @@ def routes(
 class _Api:
     """The handlers: they read the request, ask the store's modules and dress the answer."""
 
-    def __init__(self, store: Store, settings: CloudflareSettings, on_change: Callable[[], None]) -> None:
+    def __init__(self, store: Store, settings: CloudflareSettings) -> None:
         self._store = store
         self._settings = settings
-        self._on_change = on_change
 
     def table(self) -> list[tuple[str, str, _Handler]]:
         return [
@@ -117,19 +115,19 @@ class _Api:
         return page(request, found, default=20, least=5, most=50)
 
     async def create_zone(self, request: Request) -> Response:
-        return self._changed(zones.create(self._store, await json_object(request)))
+        return answer(zones.create(self._store, await json_object(request)))
 
     async def get_zone(self, request: Request) -> Response:
         return answer(self._zone(request))
 
     async def edit_zone(self, request: Request) -> Response:
         body = await json_object(request)
-        return self._changed(zones.edit(self._store, self._zone(request), body))
+        return answer(zones.edit(self._store, self._zone(request), body))
 
     async def delete_zone(self, request: Request) -> Response:
         zone = self._zone(request)
         zones.delete(self._store, zone)
-        return self._changed({"id": zone["id"]})
+        return answer({"id": zone["id"]})
 
     async def list_settings(self, request: Request) -> Response:
         return answer(zone_settings.read_all(self._store, self._zone(request)["id"]))
@@ -143,7 +141,7 @@ class _Api:
         refuse_unknown(body, frozenset({"value", "id", "editable", "modified_on"}))
         zone = self._zone(request)
         setting = request.path_params["setting"]
-        return self._changed(zone_settings.change(self._store, zone["id"], setting, body.get("value")))
+        return answer(zone_settings.change(self._store, zone["id"], setting, body.get("value")))
 
     async def change_settings(self, request: Request) -> Response:
         items = (await json_object(request)).get("items")
@@ -155,7 +153,7 @@ class _Api:
                 zone_settings.change(self._store, zone["id"], str(item.get("id")), item.get("value"))
                 for item in items
             ]
-        return self._changed(done)
+        return answer(done)
 
     async def list_records(self, request: Request) -> Response:
         found = records.matching(self._store, self._zone(request), dict(request.query_params))
@@ -164,7 +162,7 @@ class _Api:
 
     async def create_record(self, request: Request) -> Response:
         body = await json_object(request)
-        return self._changed(records.shown(records.create(self._store, self._zone(request), body)))
+        return answer(records.shown(records.create(self._store, self._zone(request), body)))
 
     async def get_record(self, request: Request) -> Response:
         return answer(records.shown(self._record(request)))
@@ -172,27 +170,23 @@ class _Api:
     async def replace_record(self, request: Request) -> Response:
         body = await json_object(request)
         zone, record = self._zone(request), self._record(request)
-        return self._changed(records.shown(records.replace(self._store, zone, record, body)))
+        return answer(records.shown(records.replace(self._store, zone, record, body)))
 
     async def update_record(self, request: Request) -> Response:
         body = await json_object(request)
         zone, record = self._zone(request), self._record(request)
-        return self._changed(records.shown(records.update(self._store, zone, record, body)))
+        return answer(records.shown(records.update(self._store, zone, record, body)))
 
     async def delete_record(self, request: Request) -> Response:
         record = self._record(request)
         self._store.delete(records.KIND, record["id"])
-        return self._changed({"id": record["id"]})
+        return answer({"id": record["id"]})
 
     def _zone(self, request: Request) -> Document:
         return zones.get(self._store, request.path_params["zone"])
 
     def _record(self, request: Request) -> Document:
         return records.get(self._store, self._zone(request)["id"], request.path_params["record"])
-
-    def _changed(self, result: Document | list[Document]) -> JSONResponse:
-        self._on_change()
-        return answer(result)
 
 
 def _check_identifier(request: Request, identifier: str | None) -> None:

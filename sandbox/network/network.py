@@ -127,6 +127,8 @@ class NamespaceNetwork:
         router = self.plan.router
         up = ["link set lo up", "link set eth0 addrgenmode none"]
         await ip_batch([*up, f"addr replace {hop}/32 dev eth0", "link set eth0 up"], namespace)
+        # A local route is enough to bind an IPv4 address of it; IPv6 wants this as well.
+        set_kernel(namespace, {"ipv6/ip_nonlocal_bind": "1"})
         local = ["route", "show", "table", "local", "type", "local", "proto", _PROTOCOL]
         strays = await _routes(local, namespace) | await _routes(["-6", *local], namespace)
         inside = [f"route replace local {entry} dev lo proto {_PROTOCOL}" for entry in ranges]

@@ -45,16 +45,14 @@ class Reply:
 
 
 class Api:
-    """A client of one API, in process; `changes` counts the calls of on_change."""
+    """A client of one API, in process; `changes` are the kinds of documents that changed, commit by commit."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.changes = 0
+        self.changes: list[frozenset[str]] = []
+        store.watch(self.changes.append)
         self.zone = ""
-        self._application = Starlette(routes=routes(store, Settings(), self._count))
-
-    def _count(self) -> None:
-        self.changes += 1
+        self._application = Starlette(routes=routes(store, Settings()))
 
     async def call(
         self, method: str, path: str, body: object = None, *, token: str | None = TOKEN, **query: object
@@ -172,14 +170,14 @@ async def test_deleted_zone_takes_its_records_along(api: Api) -> None:
 
 
 async def test_created_record_is_complete(api: Api) -> None:
-    before = api.changes
+    api.changes.clear()
     record = await api.add(name="WWW", proxied=True, ttl=1, comment="web-1")
     assert record["name"] == "www.foobar.com"
     assert (record["ttl"], record["proxied"], record["proxiable"]) == (1, True, True)
     assert (record["comment"], record["tags"], record["settings"]) == ("web-1", [], {})
     assert record["created_on"].endswith("Z")
     assert (await api.records("GET", record=record["id"])).result == record
-    assert api.changes == before + 1
+    assert api.changes == [frozenset({"cf_record"})]
 
 
 async def test_proxied_record_has_automatic_ttl(api: Api) -> None:

@@ -1,0 +1,139 @@
+"""The sandbox's daemon: one process that serves the clouds' APIs and keeps reality equal to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import uvicorn
+
+from sandbox import cloudflare, processes
+from sandbox.api.app import create_app
+from sandbox.api.cloud import Cloud
+from sandbox.api.server import make_server
+from sandbox.api.settings import CloudSettings
+from sandbox.children import providers
+from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.config import SandboxConfig
+from sandbox.network.plan import public_slice
+from sandbox.paths import SandboxPaths
+from sandbox.site import site_routes
+from sandbox.store import Store
+from sandbox.world import RealWorld, RecordsOnly, World
+
+_log = logging.getLogger(__name__)
+_READY_FD_CLOSED = -1
+
+
+class Announcer:
+    """Tells whoever started the daemon how far it is, one JSON document a line, until it is ready."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def progress(self, text: str) -> None:
+        _log.info("%s", text)
+        self._send({"progress": text})
+
+    def failed(self, text: str) -> None:
+        self._send({"error": text})
+        self._close()
+
+    def ready(self) -> None:
+        self._send({"ready": True})
+        self._close()
+
+    def _send(self, message: dict[str, object]) -> None:
+        if self._descriptor == _READY_FD_CLOSED:
+            return
+        try:
+            os.write(self._descriptor, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:  # the starter was interrupted; the daemon goes on
+            self._close()
+
+    def _close(self) -> None:
+        if self._descriptor != _READY_FD_CLOSED:
+            os.close(self._descriptor)
+            self._descriptor = _READY_FD_CLOSED
+
+
+def run(paths: SandboxPaths, config: SandboxConfig, ready_fd: int) -> None:
+    """Serve until SIGTERM or SIGINT; machines are then shut down in order, to boot again at the next start."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    announcer = Announcer(ready_fd)
+    own = processes.ProcessId.of(os.getpid())
+    if own is not None:
+        own.write(paths.daemon_pid)
+    try:
+        asyncio.run(_serve(paths, config, announcer))
+    except OSError as error:
+        announcer.failed(_explained(error, paths))
+        raise
+    except Exception as error:
+        announcer.failed(f"{type(error).__name__}: {error} (details in {paths.log})")
+        raise
+
+
+def _explained(error: OSError, paths: SandboxPaths) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"the disk of {paths.home} is full; free some space there and start again"
+    return f"{error} (details in {paths.log})"
+
+
+async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announcer) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        store = Store(paths.database)
+        stack.callback(store.close)
+        cloud = await _open(stack, paths, config, store, announcer)
+        await stack.enter_async_context(providers(paths, config).running())
+        announcer.ready()
+        await stopping.wait()
+        _log.info("stopping")
+        await cloud.stop(machines=True)
+
+
+async def _open(
+    stack: AsyncExitStack, paths: SandboxPaths, config: SandboxConfig, store: Store, announcer: Announcer
+) -> Cloud:
+    world: World = RealWorld(paths, config, store) if config.machines else RecordsOnly(store)
+    stack.push_async_callback(world.close)
+    ranges = ip_ranges(store)
+    settings = CloudSettings(
+        token=config.token,
+        cloudflare_token=config.cloudflare_token,
+        control_token=config.control_token,
+        public_network=public_slice(config.instance),
+        edge_ranges=(*ranges.ipv4, *ranges.ipv6),
+    )
+    cloud = Cloud(store, world.machines, world.network, settings)
+    app = create_app(
+        cloud,
+        extra_routes=cloudflare.routes(store, settings),
+        control_routes=site_routes(world),
+        status=world.status,
+    )
+    server = make_server(app, config.port)
+    serving = asyncio.create_task(server.serve(), name="api")
+    stack.push_async_callback(_end_server, server, serving)
+    announcer.progress("The APIs answer.")
+    await world.open(cloud, announcer.progress)
+    await cloud.start()
+    return cloud
+
+
+async def _end_server(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    # Clients with kept-alive connections are not waited for.
+    server.force_exit = True
+    await serving

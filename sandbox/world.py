@@ -1,0 +1,232 @@
+"""What stands behind the cloud's APIs: records only, or real machines, networks and an edge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+from sandbox import dns_zones
+from sandbox.api.cloud import Cloud
+from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.config import SandboxConfig
+from sandbox.dns import DnsServer
+from sandbox.edge.edge import Edge
+from sandbox.edge.layout import EdgeLayout, points_of_presence
+from sandbox.edge.state import edge_state
+from sandbox.machines import host_apt
+from sandbox.machines.none import RecordMachines
+from sandbox.machines.nspawn import NspawnMachines
+from sandbox.machines.port import Machines, MachineSpec
+from sandbox.network.metadata import MetadataDocument
+from sandbox.network.namespaces import bind_in_namespace
+from sandbox.network.network import NamespaceNetwork
+from sandbox.network.none import RecordNetwork
+from sandbox.network.packages import PackageProxy
+from sandbox.network.plan import RESOLVER, prefix, public_slice
+from sandbox.network.port import Network
+from sandbox.network.services import RouterServices
+from sandbox.paths import SandboxPaths, cache_root
+from sandbox.reality import BASE_IMAGE
+from sandbox.store import Document, Store
+
+_log = logging.getLogger(__name__)
+_DNS_PORT = 53
+# Kinds of documents that change what the edge or the name server says.
+_NAMED = frozenset({"cf_zone", "cf_record", "cf_setting", "domain", "record"})
+_EDGE_DELAYS_SECONDS = (0.0, 0.5, 1.0)
+
+Progress = Callable[[str], None]
+
+
+class World(Protocol):
+    """Machines and network of a cloud, and everything around them."""
+
+    @property
+    def machines(self) -> Machines: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    async def open(self, cloud: Cloud, progress: Progress) -> None:
+        """Make all that machines need before they boot."""
+
+    async def close(self) -> None:
+        """Take it away again."""
+
+    def way(self, host: str) -> Document | None:
+        """How a site is reached from the host: an address, ports by scheme, the authority to trust."""
+
+    def status(self) -> Document: ...
+
+
+class RecordsOnly:
+    """A world in which nothing boots and no packet moves."""
+
+    def __init__(self, store: Store) -> None:
+        self.machines: Machines = RecordMachines(store)
+        self.network: Network = RecordNetwork()
+
+    async def open(self, cloud: Cloud, progress: Progress) -> None:
+        """There is nothing to make."""
+
+    async def close(self) -> None:
+        """There is nothing to take away."""
+
+    def way(self, host: str) -> Document | None:
+        return None
+
+    def status(self) -> Document:
+        return {"machines": "none: droplets are records"}
+
+
+class _WiredMachines(NspawnMachines):
+    """Machines whose namespaces are made anew around each life: one that is off answers nothing at all."""
+
+    def __init__(self, paths: SandboxPaths, network: NamespaceNetwork, instance: int) -> None:
+        super().__init__(paths.home, cache_root(), prefix(instance))
+        self._network = network
+
+    async def start(self, spec: MachineSpec) -> None:
+        if not self.running(spec.id):
+            await self._network.renew(spec.id)
+        await super().start(spec)
+
+    async def stop(self, machine: int, *, graceful: bool) -> None:
+        await super().stop(machine, graceful=graceful)
+        if not self.running(machine):
+            await self._network.renew(machine)
+
+
+class RealWorld:
+    """Machines by systemd-nspawn, networks by namespaces, the edge by HAProxy, names by our own server."""
+
+    def __init__(self, paths: SandboxPaths, config: SandboxConfig, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._network = NamespaceNetwork(config.instance, public_slice(config.instance))
+        self._machines = _WiredMachines(paths, self._network, config.instance)
+        ranges = ip_ranges(store)
+        ports = config.ports
+        points = points_of_presence(
+            ranges,
+            [ports[f"edge-https-{number}"] for number in (1, 2, 3)],
+            [ports[f"edge-http-{number}"] for number in (1, 2, 3)],
+            _EDGE_DELAYS_SECONDS,
+        )
+        layout = EdgeLayout(paths.home / "edge", points, self._network.plan.edge)
+        layout.directory.mkdir(parents=True, exist_ok=True)
+        self._anycast = tuple(address for point in points for address in point.anycast)
+        self._edge = Edge(paths.home, layout)
+        self._dns = DnsServer()
+        sources = host_apt.sources_for("trixie")
+        self._packages = PackageProxy(
+            paths.home,
+            cache_root() / "packages",
+            archives=sorted({source.uri for source in sources}),
+            upstream_proxy=host_apt.proxy_environment().get("http_proxy"),
+        )
+        self._changed = asyncio.Event()
+        self._stack = AsyncExitStack()
+
+    @property
+    def machines(self) -> Machines:
+        return self._machines
+
+    @property
+    def network(self) -> Network:
+        return self._network
+
+    async def open(self, cloud: Cloud, progress: Progress) -> None:
+        self._machines.on_exit = cloud.on_exit
+        found = await self._machines.adopt()
+        progress(f"Machines that run already: {len(found)}." if found else "Laying the network.")
+        self._stack.push_async_callback(self._network.remove)
+        self._stack.push_async_callback(self._machines.close)
+        await self._network.apply(cloud.topology())
+        services = RouterServices(self._network.plan, lambda address: _document(cloud, address))
+        self._stack.push_async_callback(self._packages.stop)
+        self._stack.push_async_callback(services.stop)
+        await services.start(await self._packages.start())
+        await self._open_names()
+        self._stack.push_async_callback(self._edge.stop)
+        await self._edge.start(edge_state(self._store))
+        self._store.watch(self._note)
+        follower = asyncio.create_task(self._follow(), name="edge and names")
+        self._stack.callback(follower.cancel)
+        droplets = cloud.store.all("droplet")
+        if droplets:
+            progress(f"Starting {len(droplets)} machines.")
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def _open_names(self) -> None:
+        """One name server, heard by machines on the router and by the host on its loopback."""
+        router = self._network.plan.router
+        self._stack.push_async_callback(self._dns.stop)
+        self._dns.update(dns_zones.dns_zones(self._store, self._anycast))
+        await self._dns.serve(
+            bind_in_namespace(router, socket.AF_INET, socket.SOCK_DGRAM, RESOLVER, _DNS_PORT),
+            bind_in_namespace(router, socket.AF_INET, socket.SOCK_STREAM, RESOLVER, _DNS_PORT),
+        )
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind(("127.0.0.1", self._config.ports["dns"]))
+        await self._dns.serve(datagrams, socket.create_server(("127.0.0.1", self._config.ports["dns"])))
+
+    def _note(self, kinds: frozenset[str]) -> None:
+        if kinds & _NAMED:
+            self._changed.set()
+
+    async def _follow(self) -> None:
+        """Tell edge and name server of changes, many at once when they come fast."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._dns.update(dns_zones.dns_zones(self._store, self._anycast))
+            try:
+                await self._edge.apply(edge_state(self._store))
+            except Exception:  # the edge must not end with one bad change; the next one tries again
+                _log.exception("the edge could not take over a change")
+
+    def way(self, host: str) -> Document | None:
+        ports = self._config.ports
+        for zone in edge_state(self._store).zones:
+            if any(site.name == host for site in zone.hosts):
+                return {
+                    "via": "edge",
+                    "address": "127.0.0.1",
+                    "ports": {"https": ports["edge-https-1"], "http": ports["edge-http-1"]},
+                    "ca": str(self._edge.ca_file),
+                }
+        for zone_ in dns_zones.dns_zones(self._store, self._anycast):
+            for record in zone_.records:
+                if record.name == host and record.type == "A":
+                    return {"via": "address", "address": record.data}
+        return None
+
+    def status(self) -> Document:
+        ports = self._config.ports
+        return {
+            "machines": "real",
+            "sites": [
+                {"name": site.name, "origins": list(site.origins)}
+                for zone in edge_state(self._store).zones
+                for site in zone.hosts
+            ],
+            "edge_ports": [ports[f"edge-https-{number}"] for number in (1, 2, 3)],
+            "edge_ca": str(self._edge.ca_file),
+            "dns": f"127.0.0.1:{ports['dns']}",
+            "network_instance": self._config.instance,
+        }
+
+
+def _document(cloud: Cloud, address: str) -> MetadataDocument | None:
+    machine: Any = cloud.machine_at(address)
+    return None if machine is None else MetadataDocument(machine)
+
+
+__all__ = ["BASE_IMAGE", "RealWorld", "RecordsOnly", "World"]

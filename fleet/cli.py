@@ -103,21 +103,21 @@ def recover(stack: Stack, as_json: Json = False) -> None:
 
 @app.command()
 def drain(
-    host: Annotated[str, typer.Option(help="The machine's address.")],
     slot: Annotated[str, typer.Option(help="Its slot, such as web-1, for messages.")],
     propagation: Annotated[int, typer.Option(help="Seconds until no edge sends new visitors any more.")],
-    quiet: Annotated[int, typer.Option(help="Seconds without a request that count as left.")] = 5,
-    cap: Annotated[int, typer.Option(help="Seconds after which open connections are cut.")] = 60,
+    host: Annotated[str, typer.Option(help="The machine's address.", envvar="FLOTILLA_DRAIN_HOST")],
+    quiet: Annotated[int, typer.Option(help="Seconds without a request that count as left.")] = 10,
+    cap: Annotated[int, typer.Option(help="Seconds after which open connections are cut.")] = 120,
     port: Annotated[int, typer.Option(help="SSH port.")] = 22,
 ) -> None:
     """Take a machine out of service without cutting a request. `pulumi` runs it before it deletes a droplet.
 
     The SSH keys come by environment, never by argument: FLOTILLA_DEPLOY_KEY (private, OpenSSH PEM) and
-    FLOTILLA_HOST_KEY (the machine's public host key, one line). A machine that is dead is a warning, not a
-    failure: it must not block its own deletion.
+    FLOTILLA_DRAIN_HOST_KEY (the machine's public host key, one line). A machine that is dead is a warning, not
+    a failure: it must not block its own deletion.
     """
     target = ssh.Target(
-        host, _variable("FLOTILLA_HOST_KEY"), private_key=_variable("FLOTILLA_DEPLOY_KEY"), port=port
+        host, _variable("FLOTILLA_DRAIN_HOST_KEY"), private_key=_variable("FLOTILLA_DEPLOY_KEY"), port=port
     )
     seconds = {
         name: draining.check_seconds(name, value)

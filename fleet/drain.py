@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from fleet import ssh
+from fleet import commands, ssh
 from fleet.errors import FleetError
 
-COMMAND = "/usr/local/sbin/flotilla-drain"
 TRIES = 3
 
 Say = Callable[[str], None]
@@ -42,7 +41,7 @@ class Drain:
 
     @property
     def command(self) -> str:
-        return f"{COMMAND} --propagation {self.propagation} --quiet {self.quiet} --cap {self.cap}"
+        return commands.drain(propagation=self.propagation, quiet=self.quiet, cap=self.cap)
 
 
 async def drain(target: ssh.Target, wanted: Drain, say: Say) -> Outcome:

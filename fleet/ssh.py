@@ -96,12 +96,17 @@ async def session(target: Target, *, patience: float = 0.0) -> AsyncIterator[asy
         yield connection
 
 
-async def run(connection: asyncssh.SSHClientConnection, command: str, *, stdin: str = "") -> Result:
+async def run(connection: asyncssh.SSHClientConnection, command: str, *, stdin: bytes = b"") -> Result:
     """Run a command to its end. Raises UnreachableError when the machine goes away in the middle."""
     try:
-        done = await connection.run(command, input=stdin, stderr=asyncssh.STDOUT)
+        done = await connection.run(command, input=stdin, stderr=asyncssh.STDOUT, encoding=None)
     except (OSError, asyncssh.Error) as error:
-        raise UnreachableError(f"the SSH session broke during `{command}`: {error}") from error
+        raise UnreachableError(f"the SSH session broke during `{_head(command)}`: {error}") from error
     if done.exit_status is None:
-        raise UnreachableError(f"the SSH session broke during `{command}`")
-    return Result(done.exit_status, str(done.stdout or ""))
+        raise UnreachableError(f"the SSH session broke during `{_head(command)}`")
+    output = done.stdout if isinstance(done.stdout, bytes) else b""
+    return Result(done.exit_status, output.decode(errors="replace"))
+
+
+def _head(command: str) -> str:
+    return command if len(command) <= 60 else f"{command[:60]}..."

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from fleet import ssh
-from fleet.drain import COMMAND, Drain, Outcome, drain
+from fleet.drain import Drain, Outcome, drain
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 DEPLOY_KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -53,7 +53,7 @@ async def test_a_living_machine_drains_itself(said: list[str]) -> None:
 
     async with machine(behaviour) as target:
         assert await drain(target, WANTED, said.append) is Outcome.DRAINED
-    assert commands == [f"{COMMAND} --propagation 0 --quiet 2 --cap 30"]
+    assert commands == ["/usr/local/sbin/flotilla-drain --propagation 0 --quiet 2 --cap 30"]
 
 
 async def test_a_dead_machine_is_let_go_with_a_warning(

@@ -25,6 +25,7 @@ app = typer.Typer(
     help="A cloud on this machine: DigitalOcean's and Cloudflare's APIs, droplets that boot as real machines, "
     'an edge. Start it with `up`, point a shell at it with `eval "$(python -m sandbox env)"`.',
 )
+DEFAULT_ZONE = "foobar.com"
 Home = Annotated[Path | None, typer.Option(help="Where it keeps its state (FLOTILLA_SANDBOX_HOME).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for scripts.")]
 
@@ -44,6 +45,9 @@ def up(
     machines: Annotated[
         str, typer.Option(help="`real` (root on Linux), `none` (droplets are records), or `auto`.")
     ] = "auto",
+    zone: Annotated[
+        list[str] | None, typer.Option(help="A zone of the Cloudflare account; may be given more than once.")
+    ] = None,
 ) -> None:
     """Start it, or say that it runs. State of an earlier run comes back, its machines boot again."""
     if machines not in {"auto", "real", "none"}:
@@ -62,7 +66,11 @@ def up(
             "MACHINES: NONE. Droplets are records and boot nowhere, because real machines need root on Linux."
         )
     config = lifecycle.prepare(
-        paths, port=port, machines=real, claim_instance=lambda known: reality.claim(paths, known)
+        paths,
+        port=port,
+        machines=real,
+        zones=zone or [DEFAULT_ZONE],
+        claim_instance=lambda known: reality.claim(paths, known),
     )
     if real:
         reality.prepare_host(_say)

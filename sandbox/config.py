@@ -41,9 +41,13 @@ class SandboxConfig:
     spaces_secret: str
     # By name (PORTS); kept, so that a shell's environment and a curl line outlive a restart of the sandbox.
     ports: dict[str, int]
+    # Zones that the Cloudflare account owns from its first day, as a customer's does who moved them there.
+    zones: list[str]
 
 
-def new_config(*, port: int, machines: bool, instance: int, ports: dict[str, int]) -> SandboxConfig:
+def new_config(
+    *, port: int, machines: bool, instance: int, ports: dict[str, int], zones: list[str]
+) -> SandboxConfig:
     return SandboxConfig(
         port=port,
         machines=machines,
@@ -56,6 +60,7 @@ def new_config(*, port: int, machines: bool, instance: int, ports: dict[str, int
         spaces_key=secrets.token_hex(10).upper(),
         spaces_secret=secrets.token_urlsafe(30),
         ports=ports,
+        zones=zones,
     )
 
 

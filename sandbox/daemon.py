@@ -95,6 +95,9 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
     async with AsyncExitStack() as stack:
         store = Store(paths.database)
         stack.callback(store.close)
+        for name in config.zones:
+            if not any(zone["name"] == name for zone in store.all("cf_zone")):
+                cloudflare.zones.create(store, {"name": name, "type": "full"})
         cloud = await _open(stack, paths, config, store, announcer)
         await stack.enter_async_context(providers(paths, config).running())
         announcer.ready()

@@ -39,7 +39,12 @@ def can_run_machines() -> bool:
 
 
 def prepare(
-    paths: SandboxPaths, *, port: int | None, machines: bool, claim_instance: Callable[[int | None], int]
+    paths: SandboxPaths,
+    *,
+    port: int | None,
+    machines: bool,
+    zones: list[str],
+    claim_instance: Callable[[int | None], int],
 ) -> SandboxConfig:
     """Make the home and its configuration, or take the one that is there; the port may be changed."""
     paths.make()
@@ -51,6 +56,7 @@ def prepare(
             machines=machines,
             instance=claim_instance(None) if machines else 0,
             ports=_ports({}, chosen),
+            zones=zones,
         )
     elif known.machines != machines:
         made = "real machines" if known.machines else "records only"
@@ -64,6 +70,7 @@ def prepare(
             port=known.port if port is None else (port or free_port()),
             instance=claim_instance(known.instance) if machines else 0,
             ports=_ports(known.ports, known.port),
+            zones=list(dict.fromkeys([*known.zones, *zones])),
         )
     if config != known:
         configuration.save(paths.config, config)

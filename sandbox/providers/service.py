@@ -134,11 +134,11 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
         try:
             created = await resource.operations.create(call)
         except NotReadyError as error:
-            outputs = _known(plan) | error.outputs
+            outputs = _completed(plan, error.outputs)
             await _fail_initialization(context, error.key, _marked(resource, outputs, news), str(error))
         except _EXPECTED as error:
             await _fail(context, str(error))
-        outputs = _known(plan) | created.outputs
+        outputs = _completed(plan, created.outputs)
         return provider_pb2.CreateResponse(
             id=created.key, properties=encode(_marked(resource, outputs, news))
         )
@@ -184,10 +184,12 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
         except _EXPECTED as error:
             if resource.records_failed_updates:
                 await _fail_initialization(
-                    context, request.id, _marked(resource, _known(plan), news), str(error)
+                    context, request.id, _marked(resource, _completed(plan, {}), news), str(error)
                 )
             await _fail(context, str(error))
-        return provider_pb2.UpdateResponse(properties=encode(_marked(resource, _known(plan) | outputs, news)))
+        return provider_pb2.UpdateResponse(
+            properties=encode(_marked(resource, _completed(plan, outputs), news))
+        )
 
     async def Delete(self, request: Any, context: _Context) -> Any:  # noqa: N802
         resource = await self._resource(request.type or _type_of(request.urn), context)
@@ -251,8 +253,10 @@ def _marked(resource: Resource, outputs: Values, inputs: Values) -> Values:
     return keep_secrets({name: outputs[name] for name in outputs if name in resource.properties}, inputs)
 
 
-def _known(plan: Values) -> Values:
-    return {name: value for name, value in plan.items() if not contains_unknown(value)}
+def _completed(plan: Values, outputs: Values) -> Values:
+    """What was planned with what the cloud decided; where it says nothing, the plan holds."""
+    known = {name: value for name, value in plan.items() if not contains_unknown(value)}
+    return known | {name: value for name, value in outputs.items() if value is not None}
 
 
 def _diff_response(changes: Sequence[Change], *, deletes_first: bool) -> Any:

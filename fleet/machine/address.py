@@ -14,6 +14,8 @@ def in_network(host: Host, network: str) -> str:
     cards = json.loads(host.must("ip", "-json", "address", "show", "scope", "global"))
     for card in cards:
         for entry in card.get("addr_info", ()):
-            if ipaddress.ip_address(entry["local"]) in wanted:
-                return str(entry["local"])
+            # Addresses that the filter left out stay behind as empty objects.
+            address = entry.get("local")
+            if address and ipaddress.ip_address(address) in wanted:
+                return str(address)
     raise MachineError(f"this machine has no address in {network}; is it in the stack's VPC?")

@@ -31,26 +31,30 @@ class Check:
     name: str
     ask: Callable[[], str | None]
     seconds: float = SERVICE_SECONDS
-    units: tuple[str, ...] = ()
+    units: Callable[[], Sequence[str]] = tuple
 
 
 def checks_for(host: Host, machine: MachineConfig, settings: Settings) -> list[Check]:
     """The gate's questions for a machine, in the order in which a boot makes them true."""
+
+    def idle() -> list[str]:
+        return inactive(host, machine.processes)
+
     common = [
-        Check("cloud-init", lambda: cloud_init(host), CLOUD_INIT_SECONDS, ("cloud-init", "cloud-final")),
+        Check("cloud-init", lambda: cloud_init(host), CLOUD_INIT_SECONDS, lambda: ("cloud-final",)),
         Check("manifest", lambda: manifest_equal(host, settings), 10),
-        Check("firewall", lambda: firewall(host), 10, ("nftables",)),
-        Check("processes", lambda: processes(host, machine.processes), units=machine.processes),
-        Check("ports", lambda: ports(host, machine.ports), units=machine.processes),
+        Check("firewall", lambda: firewall(host), 10, lambda: ("nftables",)),
+        Check("processes", lambda: processes(host, machine.processes), units=idle),
+        Check("ports", lambda: ports(host, machine.ports), units=idle),
     ]
     if machine.role == "web":
         return [
             *common,
-            Check("tls", lambda: tls(host, settings), 15, ("nginx",)),
-            Check("app", lambda: app(host, settings), units=("flotilla-app", "nginx")),
+            Check("tls", lambda: tls(host, settings), 15, lambda: ("nginx",)),
+            Check("app", lambda: app(host, settings), units=lambda: ("flotilla-app", "nginx")),
         ]
     unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
-    return [*common, Check("database", lambda: database(host, settings.database), units=(unit,))]
+    return [*common, Check("database", lambda: database(host, settings.database), units=lambda: (unit,))]
 
 
 def cloud_init(host: Host) -> str | None:
@@ -104,9 +108,17 @@ def firewall(host: Host) -> str | None:
 
 def processes(host: Host, units: Sequence[str]) -> str | None:
     """Every expected unit is active."""
+    wrong = inactive(host, units)
+    states = host.run("systemctl", "is-active", *wrong).output.split() if wrong else []
+    return ", ".join(f"{unit} is {state}" for unit, state in zip(wrong, states, strict=False)) or None
+
+
+def inactive(host: Host, units: Sequence[str]) -> list[str]:
+    """Those of the units that are not active."""
     states = host.run("systemctl", "is-active", *units).output.split()
-    wrong = [f"{unit} is {state}" for unit, state in zip(units, states, strict=False) if state != "active"]
-    return ", ".join(wrong) or (None if len(states) == len(units) else "systemctl gave no answer")
+    if len(states) != len(units):
+        raise MachineError("systemctl is-active did not answer for every unit")
+    return [unit for unit, state in zip(units, states, strict=True) if state != "active"]
 
 
 def ports(host: Host, wanted: Sequence[int]) -> str | None:
@@ -118,11 +130,11 @@ def ports(host: Host, wanted: Sequence[int]) -> str | None:
 def tls(host: Host, settings: Settings) -> str | None:
     """nginx shows the certificate it was given, valid now and for the site's name."""
     name = _visited_name(settings)
-    context = _context(host)
+    context = _context(host, name)
     try:
         with (
             socket.create_connection(("127.0.0.1", 443), timeout=5) as plain,
-            context.wrap_socket(plain, server_hostname=name) as secure,
+            context.wrap_socket(plain) as secure,
         ):
             shown = secure.getpeercert(binary_form=True)
     except OSError as error:
@@ -169,7 +181,7 @@ class _NamedContext(ssl.SSLContext):
         return super().wrap_socket(sock, server_hostname=self.name)
 
 
-def _context(host: Host, name: str = "") -> ssl.SSLContext:
+def _context(host: Host, name: str) -> ssl.SSLContext:
     """Trusts exactly the certificate this machine was given, and checks dates and name."""
     given = f"{places.SECRETS}/tls.crt"
     trusted = given if host.path(given).exists() else certificate.CERTIFICATE

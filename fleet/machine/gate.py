@@ -58,7 +58,7 @@ def _ask(host: Host, clock: Clock, check: Check, patience: float) -> Outcome:
     seconds = round(clock.now() - started, 2)
     if ok:
         return Outcome(check.name, True, seconds)
-    return Outcome(check.name, False, seconds, reason or "", _log(host, check.units))
+    return Outcome(check.name, False, seconds, reason or "", _log(host, check.units()))
 
 
 def _log(host: Host, units: Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from fleet.machine import places
 from fleet.machine.host import Host, MachineError
 
+OWN_FILES: Final = ("/usr/local/lib/flotilla", "/opt/flotilla")
 RELEASE_KEY: Final = "FLOTILLA_RELEASE"
 
 
@@ -30,10 +31,22 @@ def release(host: Host) -> str:
     return ""
 
 
+def files_digest(host: Host) -> str:
+    """The machine's programs and the app, as they lie on disk."""
+    total = hashlib.sha256()
+    for top in OWN_FILES:
+        for path in sorted(host.path(top).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                content = path.read_bytes()
+                total.update(f"{path.relative_to(host.root)}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()
+
+
 def observe(host: Host) -> dict[str, str]:
     """The manifest as it would be written now. `digest` covers the rest."""
     content = {
         "packages": hashlib.sha256("\n".join(packages(host)).encode()).hexdigest(),
+        "files": files_digest(host),
         "release": release(host),
     }
     return {**content, "digest": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
@@ -46,7 +59,7 @@ def read(host: Host) -> dict[str, str]:
         raise MachineError(f"{places.MANIFEST} is missing; the image was not baked to its end")
     try:
         manifest = json.loads(text)
-        return {key: str(manifest[key]) for key in ("packages", "release", "digest")}
+        return {key: str(manifest[key]) for key in ("packages", "files", "release", "digest")}
     except (ValueError, KeyError, TypeError) as error:
         raise MachineError(f"{places.MANIFEST} cannot be read: {error!r}") from error
 

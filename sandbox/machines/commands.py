@@ -1,0 +1,28 @@
+"""Run a host tool without blocking the loop; a failure is told in the tool's own words."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sandbox.machines.port import MachineError
+
+
+async def run(*command: str) -> str:
+    """The tool's output; raises MachineError with what it complained about."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await process.communicate()
+    except BaseException:
+        # Cancelled: a half-done copy must not go on beside whatever comes next.
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode != 0:
+        raise MachineError(f"`{' '.join(command)}` failed: {errors.decode(errors='replace').strip()}")
+    return output.decode()

@@ -177,19 +177,25 @@ class AutoscalerSettings(Section):
 
 
 class AppSettings(Section):
-    """The site that the members serve."""
+    """The site that the members serve: any directory with a WSGI callable."""
 
-    source: str = Field(
+    directory: str = Field(
         default="app",
         min_length=1,
-        description="text, a directory, or a git repository with #ref",
+        description="text, the directory of the site, from the project's own",
         examples=["app"],
     )
+    ref: str | None = Field(
+        default=None,
+        min_length=1,
+        description="text, a commit, tag or branch of the git repository that the directory lies in",
+        examples=["v1.2"],
+    )
     callable: str = Field(
-        default="app:app",
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        default="visits.wsgi:app",
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(\))?$",
         description="text, where the WSGI callable is, as module:name",
-        examples=["app:app"],
+        examples=["visits.wsgi:app"],
     )
 
 

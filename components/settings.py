@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from components import complaints, contradictions, values
 from components.contradictions import PRODUCTION, PROJECT
+from components.model import DrainTimes
 from components.schema import (
     AdminSettings,
     AppSettings,
@@ -33,8 +34,8 @@ from components.schema import (
 from fleet.identity import Identity, SeedError
 
 # A stack's name becomes a tag: letters, digits, `:`, `-` and `_`, as in `name` of "Create a New Tag" in
-# https://docs.digitalocean.com/reference/api/digitalocean/. It is part of host names too, hence no more than these.
-_STACK_NAME = re.compile(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?")
+# https://docs.digitalocean.com/reference/api/digitalocean/. No upper case, for tags compare without it.
+_STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 FORCEABLE = ("managed-database", "autoscaler")
 
@@ -91,6 +92,15 @@ class Settings:
         if not isinstance(self.database, SelfHostedSettings):
             raise TypeError(f"database.kind {self.database.kind} was not refused")
         return self.database
+
+    @property
+    def drain_times(self) -> DrainTimes:
+        """How long a leaving member waits: for the edge, for silence, for the last connections."""
+        return DrainTimes(
+            propagation=self.edge.propagation_seconds,
+            quiet=self.web.drain.quiet_seconds,
+            cap=self.web.drain.cap_seconds,
+        )
 
 
 def load() -> Settings:
@@ -154,8 +164,8 @@ class _Reader:
     def _check_stack(self) -> None:
         if not _STACK_NAME.fullmatch(self._stack):
             self.mistakes.append(
-                f"the stack's name {self._stack!r} cannot be a tag and part of a host name: use at most 32 lower-case "
-                "letters, digits and `-`, beginning with a letter; `pulumi stack rename` changes it"
+                f"the stack's name {self._stack!r} cannot be a tag: use up to 40 of a-z, 0-9 and -, such as dev or "
+                "prod; `pulumi stack rename` changes it"
             )
 
     def _domain(self) -> str | None:

@@ -1,0 +1,57 @@
+"""The composition root: settings in, tiers wired together, outputs out."""
+
+import pulumi
+
+from components import clouds, model, naming, preflight, settings
+from components.database_tier import DatabaseTier, DatabaseTierArgs
+from components.firewall import Firewall, FirewallArgs
+from components.model import Role
+from components.site import Site
+from components.web_tier import WebTier, WebTierArgs
+
+configured = settings.load()
+roles = frozenset({Role.WEB, Role.DATABASE})
+found = preflight.run(configured, clouds.catalogue(configured), clouds.edge_lookups(configured))
+site = Site(
+    stack=configured.stack,
+    cloud=clouds.site(configured, naming.tags(configured.stack, roles)),
+    identity=configured.identity,
+    admin_keys=configured.admin.ssh_keys,
+    roles=roles,
+    engine=configured.database.engine,
+    places=model.Places(
+        admin=tuple(str(cidr) for cidr in configured.admin.cidrs),
+        edge=found.edge_ranges,
+        network=str(configured.cloud.network),
+    ),
+)
+firewall = Firewall("firewall", FirewallArgs(site=site))
+database = DatabaseTier(
+    "database",
+    DatabaseTierArgs(
+        site=site,
+        size=configured.self_hosted.size,
+        image=found.images[Role.DATABASE],
+        volume_gib=configured.self_hosted.volume_gib,
+        protect_data=configured.protect,
+        after=[firewall.native[Role.DATABASE]],
+    ),
+)
+web = WebTier(
+    "web",
+    WebTierArgs(
+        site=site,
+        domain=configured.domain,
+        count=configured.web.count,
+        size=configured.web.size,
+        image=found.images[Role.WEB],
+        release=found.release,
+        drain=configured.drain_times,
+        dns=clouds.dns(configured, found.zone_id),
+        database=database.endpoint,
+        after=[firewall.native[Role.WEB]],
+    ),
+)
+pulumi.export("url", f"https://{configured.domain}")
+pulumi.export("members", web.members)
+pulumi.export("database", database.endpoint.public())

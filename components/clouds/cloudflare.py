@@ -1,0 +1,75 @@
+"""Cloudflare behind the edge port; the only module that knows its SDK, whose import takes over a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pulumi
+import pulumi_cloudflare as cloudflare
+
+from components.clouds import port
+
+# 1 stands for "automatic", the only value a proxied record may have.
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/
+AUTOMATIC_TTL = 1
+
+_T = TypeVar("_T")
+
+
+class CloudflareLookups:
+    """What Cloudflare says about a zone and about itself."""
+
+    def __init__(self, zone: str) -> None:
+        self._zone = zone
+
+    def zone_id(self) -> str:
+        """The zone's id; zones of one name exist twice while one moves between accounts, then nothing is guessed."""
+        found = _ask(f"zone {self._zone}", lambda: cloudflare.get_zones(name=self._zone, max_items=2)).results
+        if len(found) != 1:
+            raise port.LookupFailedError(
+                f"the Cloudflare token sees {len(found)} zones named {self._zone} instead of one; "
+                "add the zone to the account, or let the token read it"
+            )
+        return str(found[0].id)
+
+    def ranges(self) -> Sequence[str]:
+        """IPv4 and IPv6 together."""
+        answer = _ask("address ranges", cloudflare.get_ip_ranges)
+        return [*(answer.ipv4_cidrs or ()), *(answer.ipv6_cidrs or ())]
+
+
+class CloudflareDns:
+    """One site in a zone, its records proxied."""
+
+    def __init__(self, zone_id: str, domain: str) -> None:
+        self._zone_id = zone_id
+        self._domain = domain
+
+    def record(
+        self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
+    ) -> cloudflare.DnsRecord:
+        """A proxied A record; its comment is how controllers find it."""
+        return cloudflare.DnsRecord(
+            name,
+            zone_id=self._zone_id,
+            name=self._domain,
+            type="A",
+            content=address,
+            ttl=AUTOMATIC_TTL,
+            proxied=True,
+            comment=comment,
+            opts=opts,
+        )
+
+
+def _ask(what: str, lookup: Callable[[], _T]) -> _T:
+    try:
+        return lookup()
+    except pulumi.RunError:
+        raise  # the engine is stopping and has said why
+    except Exception as error:  # the SDK raises nothing narrower
+        raise port.LookupFailedError(
+            f"Cloudflare did not tell its {what}: {error}; check CLOUDFLARE_API_TOKEN, and that the API answers "
+            "(CLOUDFLARE_BASE_URL if that is set)"
+        ) from error

@@ -1,0 +1,141 @@
+"""What the tiers ask of a cloud, of its catalogue and of an edge. Adapters give it; nobody else knows an SDK.
+
+Adapters use the default providers, which take tokens and addresses from the environment or from the provider's own
+config keys (`digitalocean:*`, `cloudflare:*`), so that pointing them at another API needs nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pulumi
+
+
+class LookupFailedError(Exception):
+    """A cloud did not answer a question of the program; the text says which, and what to check."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A size of machine on offer; `disk_gib` is its local disk."""
+
+    slug: str
+    disk_gib: int
+    regions: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that machines can start from; `slug` is set for the cloud's own distributions only."""
+
+    id: str
+    name: str
+    slug: str | None
+    min_disk_gib: int
+    regions: frozenset[str]
+    created: str
+    """RFC 3339, so that texts sort as times do."""
+
+
+class Catalogue(Protocol):
+    """What the cloud has on offer, asked at preview."""
+
+    def sizes(self) -> Sequence[Size]:
+        """All sizes that can be ordered now. Raises LookupFailedError."""
+
+    def images(self) -> Sequence[Image]:
+        """All images that can be used now, the account's own included. Raises LookupFailedError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSpec:
+    """What a stack needs before its first machine."""
+
+    network: str
+    tags: Sequence[str]
+    login_key: str
+    """OpenSSH public key that may log in as root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSpec:
+    """A machine to be; it gets no name, for identity is its slot, its tags and its host name."""
+
+    image: str
+    size: str
+    user_data: pulumi.Input[str]
+    tags: Sequence[pulumi.Input[str]]
+    volumes: Sequence[pulumi.Input[str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A machine as a resource, with what others need of it."""
+
+    resource: pulumi.CustomResource
+    public_address: pulumi.Output[str]
+    private_address: pulumi.Output[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A block storage volume as a resource; `name` is what the machine sees it as."""
+
+    resource: pulumi.CustomResource
+    name: pulumi.Output[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One port that a cloud firewall opens, to ranges of addresses and to machines by tag."""
+
+    protocol: str
+    port: int
+    addresses: Sequence[str]
+    tags: Sequence[pulumi.Input[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirewallSpec:
+    """A cloud firewall on all machines with a tag; what they send is not limited."""
+
+    covers: pulumi.Input[str]
+    inbound: Sequence[Inbound]
+
+
+class Cloud(Protocol):
+    """A stack's place in a cloud: its network, its login key and its tags exist."""
+
+    @property
+    def tags(self) -> Mapping[str, pulumi.Output[str]]:
+        """The stack's tags by name; using the output makes what uses it wait for the tag."""
+
+    def machine(self, name: str, spec: MachineSpec, opts: pulumi.ResourceOptions) -> Machine:
+        """A machine in the stack's network."""
+
+    def volume(self, name: str, size_gib: int, opts: pulumi.ResourceOptions) -> Volume:
+        """An empty volume; making it larger keeps the data, making it smaller is refused by the cloud."""
+
+    def firewall(self, name: str, spec: FirewallSpec, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """A firewall bound by tag, so that it covers later machines at birth."""
+
+
+class EdgeLookups(Protocol):
+    """What an edge is asked at preview."""
+
+    def zone_id(self) -> str:
+        """The edge's own name for the site's zone. Raises LookupFailedError when the account has no such zone."""
+
+    def ranges(self) -> Sequence[str]:
+        """The ranges that the edge reaches members from, in CIDR notation. Raises LookupFailedError."""
+
+
+class Dns(Protocol):
+    """Who names the members to visitors."""
+
+    def record(
+        self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
+    ) -> pulumi.Resource:
+        """One address of the site. Several records share the visitors."""

@@ -1,0 +1,137 @@
+"""What is run on a machine after its birth; the only module that knows the SDK of remote and local commands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi_command import local, remote
+
+from components.model import DrainTimes
+from fleet import commands, config
+
+# How often a machine that is still booting is dialled; with pauses of up to 5 s that is about five minutes.
+# https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
+DIAL_TRIES = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """How the program logs in to one slot's machine, and knows that it is the right one."""
+
+    address: pulumi.Input[str]
+    host_key: str
+    private_key: pulumi.Output[str] = field(repr=False)
+
+    def connection(self) -> remote.ConnectionArgs:
+        """A connection that trusts nothing but the pinned host key."""
+        return remote.ConnectionArgs(
+            host=self.address,
+            user="root",
+            private_key=self.private_key,
+            host_key=self.host_key,
+            dial_error_limit=DIAL_TRIES,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """What a machine is handed after its birth, the same for all machines of a tier."""
+
+    command: str
+    content: pulumi.Output[str] = field(repr=False)
+    digest: pulumi.Output[str]
+    """Of the content, so that the gate runs again when it changes; not secret."""
+
+    @classmethod
+    def of(cls, bundle: pulumi.Output[config.Bundle], archive: bytes | None) -> Parcel:
+        """A bundle, and for machines from a distribution's image the files that baking would have laid."""
+        digest = bundle.apply(config.Bundle.digest)
+        if archive is None:
+            content = bundle.apply(config.Bundle.to_json)
+            return cls(command=commands.RECEIVE, content=pulumi.Output.secret(content), digest=digest)
+        content = bundle.apply(lambda known: commands.delivery(archive, known.to_json()))
+        return cls(command=commands.INSTALL_AND_RECEIVE, content=pulumi.Output.secret(content), digest=digest)
+
+
+def deliver(
+    name: str,
+    connection: remote.ConnectionArgs,
+    parcel: Parcel,
+    machine: pulumi.CustomResource,
+    opts: pulumi.ResourceOptions,
+) -> remote.Command:
+    """Hand a machine what it must know over standard input, again whenever that or the machine changes."""
+    opts = pulumi.ResourceOptions.merge(
+        opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout", "stderr"])
+    )
+    return remote.Command(
+        name,
+        connection=connection,
+        create=parcel.command,
+        stdin=parcel.content,
+        triggers=[machine.id],
+        # Whatever it says is about secrets.
+        logging=remote.Logging.NONE,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+def gate(
+    name: str,
+    connection: remote.ConnectionArgs,
+    triggers: Sequence[pulumi.Input[Any]],
+    opts: pulumi.ResourceOptions,
+) -> remote.Command:
+    """The checks that a machine must pass; absent from the state until it does."""
+    return remote.Command(
+        name,
+        connection=connection,
+        create=commands.GATE,
+        triggers=triggers,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+def drain(
+    name: str,
+    slot: str,
+    login: Login,
+    times: DrainTimes,
+    machine: pulumi.CustomResource,
+    opts: pulumi.ResourceOptions,
+) -> local.Command:
+    """Does nothing until it is deleted: then it lets the machine's visitors finish.
+
+    It runs at the operator's desk, because a dead machine must not block the delete.
+    """
+    environment: Mapping[str, pulumi.Input[str]] = {
+        "FLOTILLA_HOST": login.address,
+        "FLOTILLA_HOST_KEY": login.host_key,
+        "FLOTILLA_DEPLOY_KEY": login.private_key,
+    }
+    return local.Command(
+        name,
+        delete=drain_command(slot, times),
+        environment=environment,
+        triggers=[machine.id],
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+def drain_command(slot: str, times: DrainTimes) -> str:
+    """The shell line of a drain. The delete may run on another computer than the one that wrote the state, so
+    the interpreter's path is only tried first."""
+    python = shlex.quote(sys.executable)
+    arguments = (
+        f'drain --host "$FLOTILLA_HOST" --slot {slot} --propagation {times.propagation} '
+        f"--quiet {times.quiet} --cap {times.cap}"
+    )
+    return f"if [ -x {python} ]; then exec {python} -m fleet.cli {arguments}; else exec fleet {arguments}; fi"

@@ -1,0 +1,42 @@
+"""Names that are contracts: slots, their children and tags. Changing one here replaces or orphans what it names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from components.model import Role
+
+
+class Child(StrEnum):
+    """What a slot is made of besides its machine, as the ends of resource names."""
+
+    DATA = "data"
+    SECRETS = "secrets"
+    GATE = "gate"
+    DRAIN = "drain"
+    DNS = "dns"
+
+
+def slot(role: Role, number: int) -> str:
+    """The stable name of a place in a tier, counted from 1; also the host name of the machine in it."""
+    return f"{role}-{number}"
+
+
+def child(slot_name: str, noun: Child) -> str:
+    """The name of one of a slot's resources."""
+    return f"{slot_name}-{noun}"
+
+
+def stack_tag(stack: str) -> str:
+    """The tag that every machine of a stack carries."""
+    return stack
+
+
+def role_tag(stack: str, role: Role) -> str:
+    """The tag that every machine of one role in a stack carries."""
+    return f"{stack}-{role}"
+
+
+def tags(stack: str, roles: frozenset[Role]) -> tuple[str, ...]:
+    """Every tag of a stack with these roles."""
+    return (stack_tag(stack), *(role_tag(stack, role) for role in Role if role in roles))

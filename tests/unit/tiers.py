@@ -1,0 +1,93 @@
+"""What the tests of the tiers have in common: a site of mocked clouds, and tiers as the program builds them."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pulumi
+
+from components import model
+from components.clouds import port
+from components.clouds.digitalocean import DigitalOcean, DigitalOceanDns
+from components.database_tier import DatabaseEndpoint, DatabaseTier, DatabaseTierArgs
+from components.firewall import Firewall, FirewallArgs
+from components.model import DrainTimes, Places, Role
+from components.naming import tags
+from components.preflight import BootImage
+from components.site import Site
+from components.web_tier import WebTier, WebTierArgs
+from fleet.identity import Identity
+
+IDENTITY = Identity.from_seed(base64.b64encode(bytes(range(32))).decode())
+ROLES = frozenset({Role.WEB, Role.DATABASE})
+EDGE_RANGES = ("173.245.48.0/20", "2400:cb00::/32")
+PLACES = Places(admin=("203.0.113.7/32",), edge=EDGE_RANGES, network="10.20.0.0/20")
+IMAGE = BootImage(id="101", from_scratch=False)
+DISTRIBUTION = BootImage(id="debian-13-x64", from_scratch=True)
+DROPLET = "digitalocean:index/droplet:Droplet"
+REMOTE = "command:remote:Command"
+LOCAL = "command:local:Command"
+
+
+def make_site(engine: model.Engine = "mysql", places: Places = PLACES) -> Site:
+    """A stack's place at DigitalOcean, its resources registered."""
+    spec = port.SiteSpec(
+        network=places.network, tags=tags("dev", ROLES), login_key=IDENTITY.deploy_key().public_openssh
+    )
+    return Site(
+        stack="dev",
+        cloud=DigitalOcean("lon1", spec),
+        identity=IDENTITY,
+        admin_keys=("ssh-ed25519 AAAA me",),
+        roles=ROLES,
+        engine=engine,
+        places=places,
+    )
+
+
+def make_firewall(site: Site) -> Firewall:
+    return Firewall("firewall", FirewallArgs(site=site))
+
+
+def make_database(site: Site, **changes: Any) -> DatabaseTier:
+    usual = DatabaseTierArgs(
+        site=site, size="s-1vcpu-1gb", image=IMAGE, volume_gib=10, protect_data=False, after=[]
+    )
+    return DatabaseTier("database", replace(usual, **changes))
+
+
+def make_web(site: Site, **changes: Any) -> WebTier:
+    usual = WebTierArgs(
+        site=site,
+        domain="www.foobar.com",
+        count=3,
+        size="s-1vcpu-1gb",
+        image=IMAGE,
+        release=None,
+        drain=DrainTimes(propagation=300, quiet=10, cap=120),
+        dns=changes.pop("dns", None) or DigitalOceanDns("foobar.com", "www.foobar.com"),
+        database=changes.pop("database", None) or elsewhere(),
+        after=[],
+    )
+    return WebTier("web", replace(usual, **changes))
+
+
+def elsewhere() -> DatabaseEndpoint:
+    """A database that is none of the tier's business."""
+    return DatabaseEndpoint(
+        engine="mysql",
+        host=pulumi.Output.from_input("10.20.0.9"),
+        port=3306,
+        name="site",
+        user="site",
+        ready=pulumi.CustomResource("test:index:Ready", "ready", {}),
+    )
+
+
+@dataclass(slots=True)
+class Kept:
+    """Lets a program hand an object out to its test."""
+
+    value: Any = field(default=None)

@@ -25,14 +25,11 @@ async def create(cloud: Cloud, action: Document) -> None:
 
 
 async def rebuild(cloud: Cloud, action: Document) -> None:
-    """A new root from an image, same id and addresses; the old machine is removed whole."""
+    """A new root from an image; id, addresses and volumes stay."""
     number, chosen = action["resource"], action["parameters"]
-    await cloud.machines.destroy(number)
-    droplet = _droplet(cloud, number)
-    cloud.change(
-        "droplet", number, image=chosen["image"], image_key=chosen["image_key"], hostname=droplet["name"]
-    )
-    cloud.fabric.changed()
+    await cloud.machines.stop(number, graceful=False)
+    name = _droplet(cloud, number)["name"]
+    cloud.change("droplet", number, image=chosen["image"], image_key=chosen["image_key"], hostname=name)
     cloud.sweep_images()
     await _boot(cloud, number, fresh=True)
 

@@ -16,6 +16,7 @@ from sandbox.api.settings import CloudSettings
 from sandbox.machines.none import RecordMachines
 from sandbox.network.none import RecordNetwork
 from sandbox.store import Store
+from tests.openapi import description
 
 TOKEN = "dop_v1_" + "0a" * 32
 CONTROL_TOKEN = "control"
@@ -86,7 +87,10 @@ async def asgi_request(
 
 @dataclass
 class Api:
-    """A running cloud and its application."""
+    """A running cloud and its application.
+
+    Where DigitalOcean's OpenAPI description is at hand, every call is held against it.
+    """
 
     cloud: Cloud
     app: ASGIApp
@@ -96,7 +100,11 @@ class Api:
     async def call(self, method: str, target: str, body: Any = None, *, token: str | None = None) -> Reply:
         headers = {"host": "api.test", "authorization": f"Bearer {token or self.token}", **self.headers}
         content = b"" if body is None else json.dumps(body).encode()
-        return await asgi_request(self.app, method, target, content, headers)
+        reply = await asgi_request(self.app, method, target, content, headers)
+        if (judge := description()) is not None and target.startswith("/v2/"):
+            judge.check(method, target, body, reply.status, reply.body)
+        assert reply.status != 500, f"{method} {target} met a defect, see the log"
+        return reply
 
     async def get(self, target: str) -> Any:
         reply = await self.call("GET", target)

@@ -138,14 +138,14 @@ def forget(store: Store, name: str, value: int | str) -> None:
     for firewall in store.all("firewall"):
         changed = {**firewall, name: _without(firewall[name], value)}
         for side, end in (("inbound_rules", "sources"), ("outbound_rules", "destinations")):
-            changed[side] = [
-                {**rule, end: {**rule[end], name: _without(rule[end][name], value)}}
-                if name in rule[end]
-                else rule
-                for rule in firewall[side]
-            ]
+            changed[side] = [{**rule, end: _ends_without(rule[end], name, value)} for rule in firewall[side]]
         if changed != firewall:
             store.put("firewall", firewall["id"], changed)
+
+
+def _ends_without(ends: Document, name: str, value: int | str) -> Document:
+    left = {**ends, name: _without(ends.get(name, []), value)}
+    return {key: values for key, values in left.items() if values}
 
 
 def _without(values: list[Any], gone: int | str) -> list[Any]:

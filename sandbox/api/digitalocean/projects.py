@@ -117,10 +117,10 @@ def _change(call: Call, sent: Document) -> Answer:
         _unique(call.store, changes["name"], but=project["id"])
     if changes.pop("is_default", False) and not project["is_default"]:
         former = default_of(call.store)
-        call.store.put("project", former["id"], {**former, "is_default": False})
         # What was the former default's without saying so stays there.
         for urn in _urns(call.store, former):
             _assign(call, former, urn)
+        call.store.put("project", former["id"], {**former, "is_default": False})
         changes["is_default"] = True
     changed = {**project, **changes, "updated_at": call.cloud.stamp()}
     if not changed.get("environment", True):

@@ -6,11 +6,13 @@ from sandbox.api.call import Endpoint
 from sandbox.api.digitalocean import (
     account,
     actions,
+    domains,
     droplet_actions,
     droplets,
     firewalls,
     images,
     projects,
+    records,
     snapshots,
     ssh_keys,
     tags,
@@ -34,5 +36,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *snapshots.ENDPOINTS,
     *volume_actions.ENDPOINTS,
     *volumes.ENDPOINTS,
+    *domains.ENDPOINTS,
+    *records.ENDPOINTS,
     *projects.ENDPOINTS,
 )

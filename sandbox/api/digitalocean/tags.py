@@ -39,11 +39,13 @@ class Resources(Body):
 
 
 def check(name: str) -> None:
-    """ApiError 400, in the tag service's own shape, for a name that cannot be a tag."""
+    """ApiError 422 for a name that cannot be a tag."""
     if _NAME.fullmatch(name) is None:
-        text = f'Error validating resource tag: "{name}" contains invalid characters'
-        body = {"error": text, "messages": None, "root_causes": [text]}
-        raise ApiError(400, "bad_request", text, body=body)
+        raise unprocessable(_refusal(name))
+
+
+def _refusal(name: str) -> str:
+    return f'Error validating resource tag: "{name}" contains invalid characters'
 
 
 def ensure(store: Store, names: Iterable[str]) -> list[str]:
@@ -92,8 +94,13 @@ def list_all(call: Call) -> Answer:
 
 
 def create(call: Call) -> Answer:
-    """Making a tag that exists answers with it, as the real API does."""
-    name = ensure(call.store, [call.body(NewTag).name])[0]
+    """Making a tag that exists answers with it, as the real API does; its refusals have a shape of their own."""
+    name = call.body(NewTag).name
+    if _NAME.fullmatch(name) is None:
+        text = _refusal(name)
+        body = {"error": text, "messages": None, "root_causes": [text]}
+        raise ApiError(400, "bad_request", text, body=body)
+    ensure(call.store, [name])
     return Answer(201, {"tag": view(call, _get(call.store, name))})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 
 from sandbox.edge.authority import EdgeAuthority
@@ -24,6 +25,8 @@ from sandbox.edge.layout import EdgeLayout
 from sandbox.edge.slots import Slots, assign, of_version
 from sandbox.edge.state import EdgeState
 
+# Where iproute2 keeps named network namespaces: ip-netns(8).
+NAMESPACES = Path("/run/netns")
 _LOG = logging.getLogger(__name__)
 # The kernel's limit for the path of a unix socket is 107 bytes; HAProxy appends ".<pid>.tmp" while it binds.
 _LONGEST_SOCKET = 92
@@ -49,6 +52,8 @@ class Edge:
         self._slots: dict[SlotKey, Slots] = {}
         self._lock = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
+        self._guarded: int | None = None  # a pidfd of the process, readable when it ends
 
     @property
     def ca_file(self) -> Path:
@@ -59,6 +64,7 @@ class Edge:
         """Serve this state now at every point of presence, taking over a HAProxy that an earlier daemon left."""
         if len(str(self.layout.socket)) > _LONGEST_SOCKET:
             raise EdgeError(f"{self.layout.socket} is too long for a socket: use a shorter --home")
+        self._closing.clear()
         self._authority.ensure()
         if not self.layout.origin_authorities.exists():
             self.layout.origin_authorities.write_bytes(self.ca_file.read_bytes())
@@ -70,6 +76,7 @@ class Edge:
             if await self._process.description() is not None:
                 self._slots = _found(await self._process.servers(), self._views)
             await self._converge()
+            self._guard()
 
     async def apply(self, state: EdgeState) -> None:
         """Let every point of presence learn of a state, each after its delay; those without one before this returns."""
@@ -85,14 +92,15 @@ class Edge:
 
     async def settled(self) -> None:
         """Return when every point of presence has learnt all that was applied so far."""
-        await asyncio.gather(*self._late)
+        while self._late:
+            await asyncio.gather(*self._late)
 
     async def stop(self) -> None:
         """End HAProxy; visitors are refused from now on."""
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        self._closing.set()
+        await self.settled()
         async with self._lock:
+            self._unguard()
             await self._process.stop()
 
     async def failures(self) -> str:
@@ -100,11 +108,13 @@ class Edge:
         return await self._process.ask("show events failures")
 
     async def _learn_later(self, city: str, seconds: float, state: EdgeState) -> None:
-        await asyncio.sleep(seconds)
         try:
-            await self._learn([city], state)
-        except EdgeError:
-            _LOG.exception("the edge's point of presence %s could not take over a change", city)
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            try:
+                await self._learn([city], state)
+            except EdgeError:
+                _LOG.exception("the edge's point of presence %s could not take over a change", city)
 
     async def _learn(self, cities: list[str], state: EdgeState) -> None:
         async with self._lock:
@@ -118,30 +128,86 @@ class Edge:
         """Make the process equal to the views: by readdressing servers if that is enough, else by a reload."""
         self._slots = _assigned(self._views, self._slots)
         renewed = self._write_certificates()
-        self._write(self.layout.config, render(self.layout, self._views, self._slots))
-        wanted = structure(self.layout, self._views, self._slots)
-        if not renewed and await self._process.description() == wanted:
+        wanted = f"{structure(self.layout, self._views, self._slots)}.{self._network_identity()}"
+        self._write(self.layout.config, render(self.layout, self._views, self._slots, wanted))
+        running = await self._process.description()
+        if running == wanted and not renewed:
             await self._readdress()
             if not _differences(await self._process.servers(), self._wanted()):
                 return
         await self._process.check()
+        if running is not None and running.partition(".")[2] != wanted.partition(".")[2]:
+            # Its sockets are in a namespace that is gone, and a reload would hand them on.
+            await self._process.stop()
         await self._process.load()
+        self._guard()
+
+    def _network_identity(self) -> str:
+        """Tells the namespace from an earlier one of the same name."""
+        if self.layout.namespace is None:
+            return "host"
+        file = NAMESPACES / self.layout.namespace
+        try:
+            return str(file.stat().st_ino)
+        except FileNotFoundError as error:
+            raise EdgeError(
+                f"the edge's network namespace {file} is missing: make the network first"
+            ) from error
+
+    def _guard(self) -> None:
+        """Have HAProxy started again when it ends by itself."""
+        self._unguard()
+        process = self._process.running()
+        if process is not None:
+            self._guarded = os.pidfd_open(process.pid)
+            asyncio.get_running_loop().add_reader(self._guarded, self._ended)
+
+    def _unguard(self) -> None:
+        if self._guarded is not None:
+            asyncio.get_running_loop().remove_reader(self._guarded)
+            os.close(self._guarded)
+            self._guarded = None
+
+    def _ended(self) -> None:
+        self._unguard()
+        _LOG.warning("the edge's haproxy ended by itself and is started again")
+        task = asyncio.create_task(self._revive())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _revive(self) -> None:
+        async with self._lock:
+            if self._closing.is_set():
+                return
+            try:
+                await self._converge()
+            except EdgeError:
+                _LOG.exception("the edge's haproxy could not be started again")
 
     async def _readdress(self) -> None:
-        commands: list[str] = []
-        for server, wanted in _differences(await self._process.servers(), self._wanted()):
-            name = f"{server.backend}/{server.name}"
-            commands.append(f"set server {name} state maint")
-            if wanted.ready:
-                port = (
-                    self.layout.origin_https_port
-                    if ".tls." in server.backend
-                    else self.layout.origin_http_port
-                )
-                commands.append(f"set server {name} addr {wanted.address} port {port}")
-                commands.append(f"set server {name} state ready")
-        if commands:
-            await self._process.ask(*commands)
+        """Tell the process of new addresses: those that join first, so that a host is never without an origin."""
+        differences = _differences(await self._process.servers(), self._wanted())
+        joining = [
+            command for was, wanted in differences if wanted.ready for command in self._join(was, wanted)
+        ]
+        leaving = [
+            f"set server {was.backend}/{was.name} state maint"
+            for was, wanted in differences
+            if not wanted.ready
+        ]
+        if joining or leaving:
+            await self._process.ask(*joining, *leaving)
+
+    def _join(self, was: Server, wanted: Server) -> list[str]:
+        name = f"{was.backend}/{was.name}"
+        tls = ".tls." in was.backend
+        port = self.layout.origin_https_port if tls else self.layout.origin_http_port
+        first = [f"set server {name} state maint"] if was.ready else []
+        return [
+            *first,
+            f"set server {name} addr {wanted.address} port {port}",
+            f"set server {name} state ready",
+        ]
 
     def _wanted(self) -> dict[tuple[str, str], Server]:
         """Every server line as it should be, by backend and name."""

@@ -61,9 +61,9 @@ def certificate_list(layout: EdgeLayout, state: EdgeState) -> str:
     return "".join(lines)
 
 
-def render(layout: EdgeLayout, views: Views, slots: SlotTable) -> str:
-    """The whole configuration; its `description` is the structure, which only a reload can change."""
-    return _text(layout, views, slots, structure(layout, views, slots))
+def render(layout: EdgeLayout, views: Views, slots: SlotTable, description: str) -> str:
+    """The whole configuration; a running process tells its `description` to who asks."""
+    return _text(layout, views, slots, description)
 
 
 def structure(layout: EdgeLayout, views: Views, slots: SlotTable) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import select
+import signal
 import socket
 import ssl
 import subprocess
@@ -393,12 +395,36 @@ async def test_new_daemon_adopts_the_running_process(world: World) -> None:
     first, second = await world.origin(), await world.origin()
     await world.edge.start(site(first))
     process = world.edge._process.running()
+    world.edge._unguard()  # the old daemon is dead and watches no more
     heir = Edge(world.home, world.layout)
     await heir.start(site(second))
     assert heir._process.running() == process
     async with world.visitor() as visitor:
         assert (await visitor.get()).status == 200
     assert len(second.requests) == 1
+    await heir.stop()
+
+
+async def test_process_that_dies_is_started_again(world: World) -> None:
+    await world.edge.start(site(await world.origin()))
+    process = world.edge._process.running()
+    assert process is not None
+    ended = os.pidfd_open(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    await asyncio.to_thread(select.select, [ended], [], [])
+    os.close(ended)
+    await asyncio.wait_for(_served(world), 5)
+
+
+async def _served(world: World) -> None:
+    while True:
+        try:
+            async with world.visitor() as visitor:
+                assert (await visitor.get()).status == 200
+        except aiohttp.ClientConnectionError:
+            await world.edge.settled()
+            continue
+        return
 
 
 async def test_stop_leaves_no_process(world: World) -> None:
@@ -442,6 +468,18 @@ async def test_edge_speaks_from_cloudflares_address_in_its_namespace(tmp_path: P
     point = PointOfPresence(
         "LHR", _free_port(), _free_port(), source="173.245.48.10", anycast=("173.245.48.20",)
     )
+    layout = EdgeLayout(tmp_path / "edge", (point,), f"fltest{os.getpid()}-edge", _FAST)
+    edge = Edge(tmp_path, layout)
+    try:
+        # The second time it is another namespace of the same name, as after a crash of the network.
+        for _ in range(2):
+            with _Namespace(layout.namespace or "") as namespace:
+                await _visit_through(edge, namespace)
+    finally:
+        await edge.stop()
+
+
+async def _visit_through(edge: Edge, namespace: _Namespace) -> None:
     seen: list[str] = []
 
     async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -450,22 +488,14 @@ async def test_edge_speaks_from_cloudflares_address_in_its_namespace(tmp_path: P
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         writer.close()
 
-    with _Namespace(f"fltest{os.getpid()}-edge") as namespace:
-        layout = EdgeLayout(tmp_path / "edge", (point,), namespace.name, _FAST)
-        edge = Edge(tmp_path, layout)
-        server = await asyncio.start_server(origin, sock=namespace.listen("127.0.0.1", 80))
-        try:
-            await edge.start(site(Origin("127.0.0.1", 80)))
-            trust = ssl.create_default_context(cafile=str(edge.ca_file))
-            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
-                assert (await Visitor(session, point).get()).status == 200
-            visitor = in_namespace(
-                namespace.name, lambda: socket.create_connection(("173.245.48.20", 443), 5)
-            )
-            visitor.close()
-        finally:
-            await edge.stop()
-            server.close()
+    server = await asyncio.start_server(origin, sock=namespace.listen("127.0.0.1", 80))
+    await edge.start(site(Origin("127.0.0.1", 80)))
+    trust = ssl.create_default_context(cafile=str(edge.ca_file))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
+        assert (await Visitor(session, edge.layout.points[0]).get()).status == 200
+    visitor = in_namespace(namespace.name, lambda: socket.create_connection(("173.245.48.20", 443), 5))
+    visitor.close()
+    server.close()
     assert seen == ["173.245.48.10"]
 
 

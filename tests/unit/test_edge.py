@@ -99,7 +99,7 @@ def rendered(layout: EdgeLayout, *zones: Zone, **slots: Slots) -> str:
         SlotKey("LHR", SITE, 4): slots.get("v4", ("198.18.0.10", None)),
         SlotKey("LHR", SITE, 6): slots.get("v6", ()),
     }
-    return render(layout, {"LHR": state, "FRA": EdgeState()}, table)
+    return render(layout, {"LHR": state, "FRA": EdgeState()}, table, "description")
 
 
 def zone(*origins: str, **settings: Any) -> Zone:

@@ -9,8 +9,6 @@ from pathlib import Path
 from sandbox.config import PROVIDERS, SandboxConfig
 from sandbox.paths import SandboxPaths
 
-_BIN = Path(__file__).resolve().parent / "providers" / "bin"
-
 
 def api_variables(config: SandboxConfig) -> dict[str, str]:
     """Where the clouds are, in the names their official clients read."""
@@ -37,7 +35,7 @@ def exports(paths: SandboxPaths, config: SandboxConfig, engine: Path | None) -> 
     # The interpreter's own directory, unresolved: in a virtual environment it holds `fleet` as well.
     path = [str(Path(sys.executable).parent)]
     if engine is not None:
-        path = [str(engine), str(_BIN), *path]
+        path = [str(engine), *path]
         attached = [f"{name}:{config.ports[name]}" for name in PROVIDERS]
         variables["PULUMI_DEBUG_PROVIDERS"] = ",".join(attached)
         variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"

@@ -18,6 +18,7 @@ from sandbox import config as configuration
 from sandbox import processes
 from sandbox.config import SandboxConfig
 from sandbox.paths import MARKER, SandboxPaths
+from sandbox.providers.plugin_home import install_language_host
 
 Report = Callable[[str], None]
 
@@ -74,6 +75,7 @@ def prepare(
         )
     if config != known:
         configuration.save(paths.config, config)
+    install_language_host(paths.pulumi_home)
     if not paths.passphrase.exists():
         configuration.write_private(paths.passphrase, f"{os.urandom(24).hex()}\n")
     return config

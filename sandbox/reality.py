@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox import config as configuration
 from sandbox.lifecycle import SandboxError, can_run_machines
 from sandbox.network import namespaces
 from sandbox.network.instances import InstanceError, Instances
@@ -44,9 +43,10 @@ def sweep(paths: SandboxPaths) -> None:
     from sandbox.machines.sweep import sweep as sweep_machines
 
     sweep_machines(paths.home)
-    config = configuration.load(paths.config)
-    if config is not None and config.machines:
-        namespaces.sweep(config.instance)
+    # Asked of the host, not of the sandbox's own file: that may be damaged or gone.
+    instance = Instances().held(paths.home)
+    if instance is not None:
+        namespaces.sweep(instance)
         Instances().release(paths.home)
 
 

@@ -52,6 +52,11 @@ class Instances:
             self._file(number).write_text(text + "\n")
             return number
 
+    def held(self, home: Path) -> int | None:
+        """The number that `home` holds, if any."""
+        with self._locked():
+            return next((number for number, claim in self._claims().items() if claim.home == str(home)), None)
+
     def release(self, home: Path) -> None:
         """Give back whatever number `home` holds; nothing to release is fine."""
         with self._locked():

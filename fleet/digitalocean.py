@@ -5,6 +5,7 @@ https://docs.digitalocean.com/reference/api/
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,13 +81,14 @@ class DigitalOcean:
                 return
             page += 1
 
-    def act(self, droplet: int, kind: str, **fields: str | int | bool) -> None:
+    async def act(self, droplet: int, kind: str, **fields: str | int | bool) -> None:
         """Start a droplet action and wait until it has completed."""
-        started = self.post(f"/v2/droplets/{droplet}/actions", {"type": kind, **fields})["action"]
-        self.await_action(int(started["id"]), f"{kind} of droplet {droplet}")
+        path = f"/v2/droplets/{droplet}/actions"
+        started = await asyncio.to_thread(self.post, path, {"type": kind, **fields})
+        await self.await_action(int(started["action"]["id"]), f"{kind} of droplet {droplet}")
 
-    def await_action(self, action: int, what: str) -> None:
-        status = await_value(
+    async def await_action(self, action: int, what: str) -> None:
+        status = await await_value(
             lambda: self.get(f"/v2/actions/{action}")["action"]["status"],
             lambda found: found in {"completed", "errored"},
             seconds=ACTION_SECONDS,
@@ -95,9 +97,9 @@ class DigitalOcean:
         if status == "errored":
             raise FleetError(f"{what} failed at DigitalOcean (action {action} errored); try again")
 
-    def await_droplet(self, droplet: int, status: str, *, seconds: float) -> Json:
+    async def await_droplet(self, droplet: int, status: str, *, seconds: float) -> Json:
         """The droplet once it has the status and no action locks it."""
-        found: Json = await_value(
+        found: Json = await await_value(
             lambda: self.get(f"/v2/droplets/{droplet}")["droplet"],
             lambda seen: seen["status"] == status and not seen.get("locked"),
             seconds=seconds,

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 
@@ -99,7 +100,9 @@ async def session(target: Target, *, patience: float = 0.0) -> AsyncIterator[asy
 async def run(connection: asyncssh.SSHClientConnection, command: str, *, stdin: bytes = b"") -> Result:
     """Run a command to its end. Raises UnreachableError when the machine goes away in the middle."""
     try:
-        done = await connection.run(command, input=stdin, stderr=asyncssh.STDOUT, encoding=None)
+        # An empty `input` would leave the command's standard input open for ever.
+        given: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+        done = await connection.run(command, **given, stderr=asyncssh.STDOUT, encoding=None)
     except (OSError, asyncssh.Error) as error:
         raise UnreachableError(f"the SSH session broke during `{_head(command)}`: {error}") from error
     if done.exit_status is None:

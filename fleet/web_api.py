@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -112,16 +113,19 @@ def cause(error: BaseException) -> str:
     return cause(inner) if isinstance(inner, BaseException) else f"{type(error).__name__}: {error}"
 
 
-def await_value(look: Callable[[], T], good: Callable[[T], bool], *, seconds: float, what: str) -> T:
-    """Ask again and again, slower and slower, until the answer is good; such an API has no other way to wait."""
+async def await_value(look: Callable[[], T], good: Callable[[T], bool], *, seconds: float, what: str) -> T:
+    """Ask again and again, slower and slower, until the answer is good; such an API has no other way to wait.
+
+    `look` may block: it runs in a thread. Raises FleetError after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     tries = 0
     while True:
-        value = look()
+        value = await asyncio.to_thread(look)
         if good(value):
             return value
         pause = POLL_SECONDS[min(tries // 3, len(POLL_SECONDS) - 1)]
         if time.monotonic() + pause > deadline:
             raise FleetError(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(pause)
+        await asyncio.sleep(pause)
         tries += 1

@@ -127,11 +127,11 @@ def test_looking_for_what_is_absent_is_none(script: Script, cloud: DigitalOcean)
     assert cloud.find("/v2/domains/foobar.com") is None
 
 
-def test_an_action_is_followed_to_its_end(script: Script, cloud: DigitalOcean) -> None:
+async def test_an_action_is_followed_to_its_end(script: Script, cloud: DigitalOcean) -> None:
     script.will(201, {"action": {"id": 9, "status": "in-progress"}})
     script.will(200, {"action": {"id": 9, "status": "in-progress"}})
     script.will(200, {"action": {"id": 9, "status": "completed"}})
-    cloud.act(7, "snapshot", name="web")
+    await cloud.act(7, "snapshot", name="web")
     assert script.requests[0] == (
         "POST",
         "/v2/droplets/7/actions",
@@ -140,15 +140,15 @@ def test_an_action_is_followed_to_its_end(script: Script, cloud: DigitalOcean) -
     )
 
 
-def test_an_errored_action_is_an_error(script: Script, cloud: DigitalOcean) -> None:
+async def test_an_errored_action_is_an_error(script: Script, cloud: DigitalOcean) -> None:
     script.will(201, {"action": {"id": 9}}).will(200, {"action": {"status": "errored"}})
     with pytest.raises(FleetError, match="snapshot of droplet 7 failed"):
-        cloud.act(7, "snapshot", name="web")
+        await cloud.act(7, "snapshot", name="web")
 
 
-def test_waiting_ends_and_says_what_for() -> None:
+async def test_waiting_ends_and_says_what_for() -> None:
     with pytest.raises(FleetError, match="in vain for droplet 7 to be active"):
-        await_value(lambda: 1, lambda _: False, seconds=0.1, what="droplet 7 to be active")
+        await await_value(lambda: 1, lambda _: False, seconds=0.1, what="droplet 7 to be active")
 
 
 def test_no_server_is_one_clear_line(unused_tcp_port: int) -> None:

@@ -1,0 +1,154 @@
+"""What goes into a role's image, and how images are named: pure, from config and files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from cloudinit import release, roles
+from fleet.errors import FleetError
+from fleet.web_api import Json
+
+Role = Literal["web", "database"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+DISTRIBUTION: Final = "debian-13-x64"
+APP_DIRECTORY: Final = "app"
+APP_CALLABLE: Final = "visits.wsgi:app"
+DIGEST_LETTERS: Final = 8
+
+# Leaves no trace of the machine that was baked on: its identity, keys, logs, and what only baking needed. The
+# seed is the local copy of user data that some clouds lay down.
+CLEAN: Final = """set -eu
+apt-get -qq clean
+rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache
+cloud-init clean --logs --machine-id --seed
+rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /root/.bash_history /var/lib/systemd/random-seed
+rm -rf /var/log/journal/*
+find /var/log -type f -exec truncate --size 0 {} +
+sync
+"""
+
+_NAME = re.compile(r"(web|database)-(\d{4})\.(\d{2})\.(\d{2})-([0-9a-f]{4,64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that makes an image of a role. Equal content, equal digest."""
+
+    role: Role
+    user_data: str
+    archive: bytes = field(repr=False)
+    digest: str
+
+    def name(self, day: date, *, edition: str = "") -> str:
+        """`web-2026.11.21-3f2a9c41`; `edition`: more hex digits, to tell bakes of equal content apart."""
+        return f"{self.role}-{day:%Y.%m.%d}-{self.digest}{edition}"
+
+    def made(self, images: Iterable[Json], region: str) -> Json | None:
+        """The newest of an account's images that this recipe has made, if it is to be had in the region."""
+        own = [
+            image
+            for image in images
+            if (match := _NAME.fullmatch(image["name"]))
+            and match[1] == self.role
+            and match[5].startswith(self.digest)
+            and region in image["regions"]
+        ]
+        return max(own, key=lambda image: str(image["created_at"]), default=None)
+
+
+def recipe(role: Role, config: Mapping[str, Any], project: str, directory: Path) -> Recipe:
+    """The recipe of a role for a stack's config. `directory`: what the app's path is relative to.
+
+    Raises FleetError where the config asks for something that has no image.
+    """
+    if role == "web":
+        web = roles.WebImage(release=_release(config.get(f"{project}:app") or {}, directory))
+        return _recipe(role, roles.web.bake(web), roles.web.archive(web), roles.web.digest(web))
+    section = config.get(f"{project}:database") or {}
+    if section.get("kind") == "managed":
+        raise FleetError(
+            f"{project}:database.kind is managed: the cloud runs the database, so it has no image"
+        )
+    engine = section.get("engine", "mysql")
+    if engine not in ("mysql", "postgresql"):
+        raise FleetError(f"{project}:database.engine is {engine!r}; give mysql or postgresql")
+    database = roles.DatabaseImage(engine=engine)
+    return _recipe(
+        role, roles.database.bake(database), roles.database.archive(database), roles.database.digest(database)
+    )
+
+
+def _recipe(role: Role, user_data: str, archive: bytes, content: str) -> Recipe:
+    total = hashlib.sha256(f"{DISTRIBUTION}\n{content}\n{CLEAN}".encode()).hexdigest()
+    return Recipe(role, user_data, archive, total[:DIGEST_LETTERS])
+
+
+def _release(app: Mapping[str, Any], directory: Path) -> release.Release:
+    where = directory / app.get("directory", APP_DIRECTORY)
+    callable_ = app.get("callable", APP_CALLABLE)
+    try:
+        if app.get("ref"):
+            return release.from_git(where, app["ref"], callable_)
+        return release.from_directory(where, callable_)
+    except release.ReleaseError as error:
+        raise FleetError(f"flotilla:app: {error}") from error
+
+
+def configured(role: Role, config: Mapping[str, Any], project: str) -> str | None:
+    """The image that a stack's config names for a role."""
+    image = (config.get(f"{project}:{role}") or {}).get("image")
+    return str(image) if image else None
+
+
+def exists(name: str, images: Iterable[Json], region: str) -> bool:
+    """Whether a config's image (a name, a number or a distribution's slug) can be used in the region."""
+    return any(
+        name in {image["name"], str(image["id"]), image.get("slug")} and region in image["regions"]
+        for image in images
+    )
+
+
+def checked_role(text: str) -> Role:
+    """A role that has an image. Raises FleetError."""
+    for role in ROLES:
+        if text == role:
+            return role
+    raise FleetError(f"{text!r} is no role with an image; there are: {', '.join(ROLES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A baked image, for people and scripts."""
+
+    role: str
+    name: str
+    id: str
+    created: str
+    gigabytes: float
+    regions: tuple[str, ...]
+    used: bool  # named by the stack's config
+
+
+def listing(images: Iterable[Json], config: Mapping[str, Any], project: str) -> list[Listed]:
+    """The images that bakes have made, newest first."""
+    named = {configured(role, config, project) for role in ROLES}
+    rows = [
+        Listed(
+            match[1],
+            image["name"],
+            str(image["id"]),
+            image["created_at"],
+            float(image["size_gigabytes"]),
+            tuple(image["regions"]),
+            used=bool(named & {image["name"], str(image["id"])}),
+        )
+        for image in images
+        if (match := _NAME.fullmatch(image["name"]))
+    ]
+    return sorted(rows, key=lambda row: (row.created, row.name), reverse=True)

@@ -55,13 +55,13 @@ class Cloud:
         self.boots = asyncio.Semaphore(settings.parallel_boots)
         self._now = now
         self._stopping = False
+        furnish(self.store, self.catalog, self.stamp())
 
     async def start(self) -> None:
         """Make machines and network equal to the store, and resume what was under way.
 
         Returns when the machines that should be on have been started; resumed actions go on in the background.
         """
-        furnish(self.store, self.catalog, self.stamp())
         self.fabric.start()
         self.fabric.changed()
         await self.fabric.applied()

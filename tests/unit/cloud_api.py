@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
@@ -12,6 +15,7 @@ from starlette.types import ASGIApp, Message
 
 from sandbox.api.app import create_app
 from sandbox.api.cloud import Cloud
+from sandbox.api.server import make_server
 from sandbox.api.settings import CloudSettings
 from sandbox.machines.none import RecordMachines
 from sandbox.network.none import RecordNetwork
@@ -147,3 +151,14 @@ async def started(store: Store, **changes: Any) -> Api:
     cloud = Cloud(store, RecordMachines(store), RecordNetwork(), settings(**changes))
     await cloud.start()
     return Api(cloud, create_app(cloud))
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """An application behind a real server on a free port; its address."""
+    server = make_server(app, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +130,7 @@ async def build(cache: Path, slug: str, progress: Progress, *, force: bool = Fal
     recipe = _Recipe(slug, suite, host_apt.sources_for(suite))
     store = cache / "images" / slug
     store.mkdir(parents=True, exist_ok=True)
-    with _locked(store / "lock", progress):
+    async with _locked(store / "lock", progress):
         for leftover in store.glob(".build-*"):
             await asyncio.to_thread(shutil.rmtree, leftover)
         manifest = store / recipe.digest / "image.json"
@@ -155,6 +155,7 @@ async def _build(store: Path, recipe: _Recipe, progress: Progress) -> BaseImage:
             (work / spare).unlink()
         final = _free_place(store, recipe.digest)
         work.rename(final)
+        await asyncio.to_thread(prune, store, final)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
         raise
@@ -170,6 +171,27 @@ def _free_place(store: Path, digest: str) -> Path:
         number += 1
         place = store / f"{digest}-{number}"
     return place
+
+
+def claim(root: Path, home: Path) -> None:
+    """Note that the sandbox at `home` has disks that are differences to this image, so that it is kept."""
+    claims = root.parent / "claims"
+    claims.mkdir(exist_ok=True)
+    (claims / hashlib.sha256(str(home).encode()).hexdigest()[:16]).write_text(str(home))
+
+
+def prune(store: Path, newest: Path) -> None:
+    """Remove older builds that no sandbox has a disk on any more."""
+    for build in store.iterdir():
+        if build == newest or not (build / "image.json").is_file():
+            continue
+        if not any(_stands_on(Path(claim.read_text()), build / "root") for claim in build.glob("claims/*")):
+            shutil.rmtree(build)
+
+
+def _stands_on(home: Path, root: Path) -> bool:
+    records = (*home.glob("machines/*/disk.json"), *home.glob("images/*.json"))
+    return any(str(root) in json.loads(record.read_text())["layers"] for record in records)
 
 
 async def _run_script(
@@ -256,14 +278,14 @@ def _check_host() -> None:
         raise MachineError("building an image needs root; use sudo")
 
 
-@contextlib.contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _locked(path: Path, progress: Progress) -> AsyncIterator[None]:
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress("Waiting for another build of this image")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
         yield
 
 

@@ -35,6 +35,7 @@ class ImageStore:
     """Images of one sandbox. Not safe for concurrent changes: the driver takes turns."""
 
     def __init__(self, home: Path, cache: Path) -> None:
+        self._home = home
         self._manifests = home / "images"
         self._layers = home / "layers"
         self._cache = cache
@@ -57,6 +58,10 @@ class ImageStore:
             raise MachineError(f"image {key!r} is not in the store{build}")
         facts = json.loads(manifest.read_text())
         return Image(tuple(Path(layer) for layer in facts["layers"]), facts["size_bytes"])
+
+    def claim(self, image: Image) -> None:
+        """Keep the distribution image below it in the cache as long as this sandbox has disks on it."""
+        base_image.claim(image.layers[0], self._home)
 
     def new_layer(self, key: str) -> Path:
         """Where to copy the layer of an image to be; it does not exist, and counts only after `add`."""

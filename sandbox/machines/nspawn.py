@@ -77,7 +77,8 @@ class NspawnMachines:
             await self._end(spec.id)
             async with self._store_turn:
                 image = self._images.get(spec.image)
-                lowerdir(image.layers)
+                lowerdir(image.layers)  # raises before anything is laid
+                self._images.claim(image)
                 files = self._files(spec.id)
                 files.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 await asyncio.to_thread(files.lay_disk, image)

@@ -1,4 +1,4 @@
-"""Pull a volume from a machine that uses it: what has files open on it dies, and it is unmounted everywhere."""
+"""Pull a volume from a machine that uses it: it is unmounted everywhere, and what has files open on it dies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ _KILL_SECONDS = 10.0
 
 async def unplug(plugged: Plugged, pids: frozenset[int]) -> None:
     """`pids`: all processes of the machine. Does nothing when none of them uses the volume."""
-    await asyncio.to_thread(kill_and_wait, holders(plugged, pids), _KILL_SECONDS)
     for pid, place in mounts(plugged, pids):
-        # The process may have been killed a moment ago, and its namespace with it.
-        with contextlib.suppress(MachineError):
-            await run("nsenter", f"--target={pid}", "--mount", "umount", "--lazy", place)
+        try:
+            # With the process namespace, or umount does not find itself in the machine's /proc.
+            await run("nsenter", f"--target={pid}", "--mount", "--pid", "umount", "--lazy", place)
+        except MachineError:
+            # The process may have ended meanwhile, and its mounts with it.
+            if mounts(plugged, frozenset({pid})):
+                raise
+    # Unmounted first: nothing can open a file on it any more once its users are looked for.
+    await asyncio.to_thread(kill_and_wait, holders(plugged, pids), _KILL_SECONDS)
 
 
 def holders(plugged: Plugged, pids: frozenset[int]) -> frozenset[int]:

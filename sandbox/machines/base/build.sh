@@ -36,6 +36,7 @@ rm "$ROOT/usr/sbin/policy-rc.d" "$ROOT/etc/apt/apt.conf.d/99build" "$ROOT/etc/dp
 rm -f "$ROOT/build-ca.crt" "$ROOT/etc/resolv.conf" "$ROOT/etc/hostname"
 cp -R "$BASE/root/." "$ROOT/"
 cp "$WORK/machine.sources" "$ROOT/etc/apt/sources.list.d/debian.sources"
+chmod 755 "$ROOT/etc/systemd/system-generators/volumes-in-fstab"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' > "$ROOT/etc/hosts"
 # shellcheck disable=SC2086
 inside systemctl mask $MASKED

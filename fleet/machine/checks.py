@@ -147,7 +147,7 @@ def app(host: Host, settings: Settings) -> str | None:
     name = _visited_name(settings)
     connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=10, context=_context(host, name))
     try:
-        connection.request("GET", settings.ready_path, headers={"Host": name})
+        connection.request("GET", settings.ready_path, headers={"Host": name, "Accept": "application/json"})
         answer = connection.getresponse()
         body = answer.read(2000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:

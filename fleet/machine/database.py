@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.config import Bundle, DatabaseSettings, MachineConfig
-from fleet.machine import certificate, mysql, postgresql, volume
+from fleet.machine import certificate, mysql, postgresql, units, volume
 from fleet.machine.address import in_network
 from fleet.machine.host import Clock, Host, MachineError
 from fleet.machine.web import memory_kib
@@ -61,9 +61,9 @@ class DatabaseRole:
         return [done, "database and user there"]
 
     def _start(self, unit: str, stale: bool) -> str:
-        if not stale and self._host.run("systemctl", "is-active", "--quiet", unit).code == 0:
+        if not stale and units.active(self._host, unit):
             return f"{unit} runs"
-        self._host.must("systemctl", "restart", unit, timeout=180)
+        units.act(self._host, "restart", unit, timeout=180)
         return f"{unit} started"
 
 

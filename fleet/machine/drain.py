@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.machine import lame_duck, places
+from fleet.machine import lame_duck, places, units
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.sockets import connections
 
@@ -47,7 +47,7 @@ class Drain:
 
     def run(self, pace: Pace) -> int:
         """Drain; returns the number of connections that were still open when the cap was reached."""
-        if self._host.run("systemctl", "is-active", "--quiet", "nginx.service").code:
+        if not units.active(self._host, "nginx.service"):
             self._say("nginx does not run: nothing to drain")
             return 0
         self._say(f"serving on for {pace.propagation:g} s and until {pace.quiet:g} s pass without a visitor")
@@ -58,7 +58,7 @@ class Drain:
         lame_duck.begin(self._host)
         self._say(f"lame duck with {self._open()} connections, each ended after its answer")
         self._wait(self._only_idle, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
-        self._host.must("systemctl", "reload", "nginx.service")
+        units.act(self._host, "reload", "nginx.service")
         self._wait(lambda: self._open() == 0, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
         left = self._open()
         self._say("drained" if left == 0 else f"{left} connections are still open; they end with the machine")

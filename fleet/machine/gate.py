@@ -6,15 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from fleet.config import ConfigError, MachineConfig, Settings
-from fleet.machine import manifest, places
+from fleet.machine import manifest, places, units
 from fleet.machine.checks import BrokenError, Check, checks_for
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.receive import load_machine
-
-LOG_LINES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +29,20 @@ class Outcome:
 def judge(host: Host, clock: Clock, checks: Sequence[Check]) -> list[Outcome]:
     """Ask every check, waiting for each as long as it may take; after a failure nothing is waited for any more."""
     outcomes: list[Outcome] = []
+    explained: set[str] = set()
     patient = True
     for check in checks:
-        outcome = _ask(host, clock, check, check.seconds if patient else 0)
-        patient = patient and outcome.ok
+        outcome = _ask(clock, check, check.seconds if patient else 0)
+        if not outcome.ok:
+            patient = False
+            silent = [unit for unit in check.units() if unit not in explained]
+            explained.update(silent)
+            outcome = replace(outcome, log=units.log(host, silent) if silent else ())
         outcomes.append(outcome)
     return outcomes
 
 
-def _ask(host: Host, clock: Clock, check: Check, patience: float) -> Outcome:
+def _ask(clock: Clock, check: Check, patience: float) -> Outcome:
     started = clock.now()
     reason: str | None = None
 
@@ -54,19 +57,8 @@ def _ask(host: Host, clock: Clock, check: Check, patience: float) -> Outcome:
             reason = f"{type(error).__name__}: {error}"
         return True if reason is None else None
 
-    ok = until(passed, timeout=patience, clock=clock) is True
-    seconds = round(clock.now() - started, 2)
-    if ok:
-        return Outcome(check.name, True, seconds)
-    return Outcome(check.name, False, seconds, reason or "", _log(host, check.units()))
-
-
-def _log(host: Host, units: Sequence[str]) -> tuple[str, ...]:
-    if not units:
-        return ()
-    chosen = [option for unit in units for option in ("--unit", unit)]
-    said = host.run("journalctl", "--no-pager", "--boot", f"--lines={LOG_LINES}", "--output=short", *chosen)
-    return tuple(said.output.splitlines())
+    ok = until(passed, timeout=patience, clock=clock, interval=0.5) is True
+    return Outcome(check.name, ok, round(clock.now() - started, 2), "" if ok else reason or "")
 
 
 def report(machine: MachineConfig, release: str, outcomes: Sequence[Outcome]) -> dict[str, object]:

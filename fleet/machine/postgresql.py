@@ -116,4 +116,5 @@ def ask(host: Host, database: DatabaseSettings, password: str) -> str | None:
 
 
 def _answers(host: Host, port: int) -> bool | None:
-    return True if host.run("pg_isready", "--quiet", f"--port={port}", timeout=5).code == 0 else None
+    asked = host.run("runuser", "-u", "postgres", "--", "pg_isready", "--quiet", f"--port={port}", timeout=5)
+    return True if asked.code == 0 else None

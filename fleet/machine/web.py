@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.config import Bundle, DatabaseSettings
-from fleet.machine import certificate, edge_set, nginx, places
+from fleet.machine import certificate, edge_set, nginx, places, units
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.lame_duck import lame_duck
 from fleet.machine.sockets import connections
@@ -65,35 +65,32 @@ class WebRole:
         """Make the services follow the bundle; `changed` names the files that differ from the bundle before."""
         done = []
         self._host.must("nft", "--file", str(self._host.path(f"{places.CURRENT}/nft/edge.nft")))
-        if self._active("flotilla-app.service"):
+        if units.active(self._host, "flotilla-app.service"):
             if any(name == "app.env" or name.startswith("app/") for name in changed):
                 # The socket stays open and queues, so a restart loses no request.
                 # Whether the app comes up is the gate's to judge, and it can say why not.
                 self._host.must("systemctl", "restart", "--no-block", "flotilla-app.service")
                 done.append("app restarted")
         else:
-            self._host.must("systemctl", "start", "flotilla-app.socket")
+            units.act(self._host, "start", "flotilla-app.socket")
             self._host.must("systemctl", "start", "--no-block", "flotilla-app.service")
             done.append("app started")
-        if self._active("nginx.service"):
+        if units.active(self._host, "nginx.service"):
             if any(name.startswith(("nginx/", "secrets/tls.")) for name in changed):
                 self._reload_nginx()
                 done.append("nginx reloaded")
         else:
-            self._host.must("systemctl", "start", "nginx.service")
+            units.act(self._host, "start", "nginx.service")
             done.append("nginx started")
         return done
 
     def _reload_nginx(self) -> None:
         with lame_duck(self._host):
             until(self._no_connections, timeout=BEFORE_RELOAD_SECONDS, clock=self._clock)
-            self._host.must("systemctl", "reload", "nginx.service")
+            units.act(self._host, "reload", "nginx.service")
 
     def _no_connections(self) -> bool | None:
         return True if connections(self._host, 443) == 0 else None
-
-    def _active(self, unit: str) -> bool:
-        return self._host.run("systemctl", "is-active", "--quiet", unit).code == 0
 
     def _environment(self, database: DatabaseSettings | None) -> str:
         values = {"WEB_CONCURRENCY": str(self._workers())}

@@ -27,7 +27,7 @@ def answers(*given: str | None) -> Callable[[], str | None]:
 def test_a_check_is_waited_for(tmp_path: Path) -> None:
     [outcome] = gate.judge(FakeHost(tmp_path), FakeClock(), [Check("app", answers("no", "no", None), 10)])
     assert outcome.ok
-    assert 0 < outcome.seconds < 1
+    assert 0 < outcome.seconds < 2
 
 
 def test_a_check_that_never_passes_fails_with_its_last_reason_and_log(tmp_path: Path) -> None:

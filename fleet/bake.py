@@ -192,15 +192,16 @@ async def _on_a_droplet(oven: Oven, recipe: Recipe, name: str, shown: Board) -> 
 async def _fill(connection: asyncssh.SSHClientConnection, recipe: Recipe, step: Callable[[], None]) -> None:
     """Packages, files, and away with the traces."""
     step()
-    await _must(connection, _AWAIT_PACKAGES, accepted={0, 2})  # 2: done, with warnings
+    await _must(connection, "installing packages", _AWAIT_PACKAGES, accepted={0, 2})  # 2: done, with warnings
     step()
-    await _must(connection, commands.INSTALL, stdin=recipe.archive)
+    await _must(connection, "laying files", commands.INSTALL, stdin=recipe.archive)
     step()
-    await _must(connection, image.CLEAN)
+    await _must(connection, "cleaning", image.CLEAN)
 
 
 async def _must(
     connection: asyncssh.SSHClientConnection,
+    what: str,
     command: str,
     *,
     stdin: bytes = b"",
@@ -211,7 +212,7 @@ async def _must(
         return
     logs = await ssh.run(connection, _LOGS)
     raise FleetError(
-        f"`{command.strip().splitlines()[0][:60]}` ended with {done.exit_code} on its droplet:\n"
+        f"{what} ended with exit code {done.exit_code} on its droplet:\n"
         f"{_indented(done.output)}\n  last lines of its log:\n{_indented(logs.output)}"
     )
 

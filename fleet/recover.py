@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from fleet import locks
 from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
-from fleet.errors import LockedError
+from fleet.errors import FleetError, LockedError
 from fleet.pulumi_cli import PulumiCli
 from fleet.settle import (
     Clouds,
@@ -21,6 +23,8 @@ from fleet.settle import (
     untracked_droplets,
 )
 from fleet.web_api import Json
+
+CREATING_SECONDS = 120.0
 
 Say = Callable[[str], None]
 
@@ -37,9 +41,9 @@ class Recovery:
     def as_json(self) -> Json:
         return {
             "released_locks": self.released,
-            "adopted": {item.create.urn: item.found for item in self.settled if item.found is not None},
-            "cleared": [item.create.urn for item in self.settled if item.found is None],
-            "removed_twins": [twin for item in self.settled for twin in item.twins],
+            "adopted": {item.create.urn: item.adopt for item in self.settled if item.adopt is not None},
+            "removed": {item.create.urn: list(item.remove) for item in self.settled if item.remove},
+            "cleared": [item.create.urn for item in self.settled if item.adopt is None],
             "untracked_droplets": self.untracked,
             "refreshed": self.refreshed,
         }
@@ -83,11 +87,18 @@ def _settle(cli: PulumiCli, stack: str, state: Json, clouds: Clouds, say: Say) -
     known = known_ids(state)
     settlements = [settle(create, clouds, known) for create in creates]
     for item in settlements:
-        for twin in item.twins:
-            clouds.digitalocean().delete(f"/v2/droplets/{twin}")
+        for droplet in item.remove:
+            asyncio.run(_remove(clouds.digitalocean(), int(droplet)))
         say(f"Pending create: {item}")
     cli.import_state(stack, settled_state(state, settlements))
     return settlements
+
+
+async def _remove(cloud: DigitalOcean, droplet: int) -> None:
+    """Delete a droplet. One that is still being made cannot be deleted, so that is waited for."""
+    with contextlib.suppress(FleetError):
+        await cloud.await_droplet(droplet, "active", seconds=CREATING_SECONDS)
+    await asyncio.to_thread(cloud.delete, f"/v2/droplets/{droplet}")
 
 
 def _report_untracked(cli: PulumiCli, stack: str, clouds: Clouds, say: Say) -> list[str]:

@@ -4,6 +4,9 @@ The engine notes a create before it asks the provider. Was it killed before the 
 exist without the state knowing its id, and the next `up` would make a second one. Objects are found by what the
 pending create asked for: names that Pulumi chose end with random digits, so an equal name is the very object.
 
+A droplet is removed and made again: nothing can depend on it yet, and much of what was asked for (its user data, its
+image, its keys) cannot be read back, so an adopted one would be replaced by the next `up` anyway. The rest is adopted.
+
 `pulumi refresh --import-pending-creates` is not used: in 3.259 it turns the create into a pending import, which the
 refresh then drops, and the object is lost all the same.
 """
@@ -47,15 +50,16 @@ class Settlement:
     """What became of one pending create."""
 
     create: PendingCreate
-    found: str | None  # the id to adopt
-    twins: tuple[str, ...] = ()  # more objects of the same create, made by repeated requests
+    adopt: str | None = None  # the id of what exists and stays
+    remove: tuple[str, ...] = ()  # ids of what exists and goes
     known: bool = True  # False: nobody knows how to look for this type
 
     def __str__(self) -> str:
         label = f"{self.create.name} ({self.create.type})"
-        if self.found is not None:
-            twins = f"; removed its twins {', '.join(self.twins)}" if self.twins else ""
-            return f"{label}: exists as {self.found}, adopted{twins}"
+        if self.adopt is not None:
+            return f"{label}: exists as {self.adopt}, adopted"
+        if self.remove:
+            return f"{label}: exists unfinished as {', '.join(self.remove)}; removed, to be made again"
         if not self.known:
             return f"{label}: cannot be looked for; it is created again, so check for a first one by hand"
         return f"{label}: was not made, or may be made again"
@@ -88,21 +92,23 @@ def settle(create: PendingCreate, clouds: Clouds, known: set[tuple[str, str]]) -
     finder = _FINDERS.get(create.type)
     if finder is None:
         repeatable = create.type in _REPEATABLE or create.type.startswith("pulumi:providers:")
-        return Settlement(create, None, known=repeatable)
+        return Settlement(create, known=repeatable)
     ids = [found for found in finder(clouds, create.inputs) if (create.type, found) not in known]
-    # Names of the other types are unique in an account: more of them are somebody's own.
-    return Settlement(create, ids[0] if ids else None, tuple(ids[1:]) if create.type == DROPLET else ())
+    if create.type == DROPLET:
+        # More than one: the provider repeats a request whose answer was lost.
+        return Settlement(create, remove=tuple(ids))
+    return Settlement(create, adopt=ids[0] if ids else None)
 
 
 def settled_state(state: Json, settlements: list[Settlement]) -> Json:
     """The state with adopted objects in place of their pending creates, and without pending operations.
 
-    Adopted objects have no outputs yet: a refresh fills them in. An object that was to replace another one takes its
+    Adopted objects get their outputs by a refresh. An object that was to replace another one takes its
     place, and the old one is marked for deletion, which is how the engine itself records it.
     """
     result = copy.deepcopy(state)
     deployment = result["deployment"]
-    adopted = {item.create.urn: item.found for item in settlements if item.found is not None}
+    adopted = {item.create.urn: item.adopt for item in settlements if item.adopt is not None}
     resources: list[Json] = list(deployment.get("resources") or [])
     for operation in deployment.get("pending_operations") or []:
         resource = operation["resource"]

@@ -63,25 +63,26 @@ def state(resources: list[dict[str, Any]], operations: list[tuple[str, dict[str,
     return {"version": 3, "deployment": {"resources": resources, "pending_operations": pending}}
 
 
-def test_a_droplet_is_found_by_the_name_pulumi_chose() -> None:
+def test_an_unfinished_droplet_is_found_by_the_name_pulumi_chose_and_removed() -> None:
     rows = [{"id": 7, "name": "web-1-0000000"}, {"id": 8, "name": "web-1-3fa2c1b"}]
-    assert settle(droplet_create(), clouds("/v2/droplets", rows), set()).found == "8"
+    found = settle(droplet_create(), clouds("/v2/droplets", rows), set())
+    assert (found.adopt, found.remove) == (None, ("8",))
 
 
 def test_a_droplet_that_was_not_made_is_created_again() -> None:
     found = settle(droplet_create(), clouds(), set())
-    assert (found.found, found.known) == (None, True)
+    assert (found.remove, found.known) == ((), True)
 
 
-def test_twins_of_a_repeated_request_are_told_oldest_first() -> None:
+def test_twins_of_a_repeated_request_go_too_oldest_first() -> None:
     rows = [{"id": 12, "name": "web-1-3fa2c1b"}, {"id": 9, "name": "web-1-3fa2c1b"}]
     found = settle(droplet_create(), clouds("/v2/droplets", rows), set())
-    assert (found.found, found.twins) == ("9", ("12",))
+    assert found.remove == ("9", "12")
 
 
-def test_what_the_state_has_already_is_not_adopted_again() -> None:
+def test_what_the_state_has_already_is_left_alone() -> None:
     rows = [{"id": 8, "name": "web-1-3fa2c1b"}]
-    assert settle(droplet_create(), clouds("/v2/droplets", rows), {(DROPLET, "8")}).found is None
+    assert settle(droplet_create(), clouds("/v2/droplets", rows), {(DROPLET, "8")}).remove == ()
 
 
 def test_an_edge_record_is_found_by_name_content_and_comment() -> None:
@@ -96,7 +97,7 @@ def test_an_edge_record_is_found_by_name_content_and_comment() -> None:
         {**row, "id": "b"},
         {**row, "id": "c", "comment": None},
     ]
-    assert settle(create, clouds("/zones/z/dns_records", rows), set()).found == "b"
+    assert settle(create, clouds("/zones/z/dns_records", rows), set()).adopt == "b"
 
 
 def test_a_domain_record_is_found_by_its_value() -> None:
@@ -107,13 +108,13 @@ def test_a_domain_record_is_found_by_its_value() -> None:
     )
     row = {"id": 5, "type": "CNAME", "name": "www", "data": "a.foobar.com"}
     found = several({"/v2/domains/foobar.com": [], "/v2/domains/foobar.com/records": [row]})
-    assert settle(create, found, set()).found == "5"
+    assert settle(create, found, set()).adopt == "5"
 
 
 @pytest.mark.parametrize("kind", [TAG, "command:remote:Command", "pulumi:providers:digitalocean"])
 def test_what_may_be_made_twice_is_simply_made_again(kind: str) -> None:
     found = settle(PendingCreate("urn:x::name", kind, {}), clouds(), set())
-    assert (found.found, found.known) == (None, True)
+    assert (found.adopt, found.known) == (None, True)
 
 
 def test_a_type_nobody_can_look_for_is_said_to_be_so() -> None:
@@ -158,7 +159,7 @@ def test_an_adopted_replacement_takes_the_place_of_the_old_one_which_is_to_be_de
 
 def test_a_create_that_made_nothing_leaves_the_state() -> None:
     document = state([], [("creating", resource(URN, DROPLET))])
-    settled = settled_state(document, [Settlement(droplet_create(), None)])["deployment"]
+    settled = settled_state(document, [Settlement(droplet_create())])["deployment"]
     assert (settled["resources"], settled["pending_operations"]) == ([], [])
 
 

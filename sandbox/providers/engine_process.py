@@ -15,29 +15,30 @@ from pathlib import Path
 from urllib.parse import unquote
 
 _PEER = re.compile(r"ipv4:127\.0\.0\.1:(\d+)")
-_LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
+# 127.0.0.1 as the kernel's tables write it.
+_LOOPBACKS = {"/proc/net/tcp": "0100007F", "/proc/net/tcp6": "0000000000000000FFFF00000100007F"}
 _PROJECT_FILES = ("Pulumi.yaml", "Pulumi.yml", "Pulumi.json")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineProcess:
-    """What a plugin started by the engine would have inherited."""
+    """What a plugin started by the engine would have inherited; `number` is its process id."""
 
+    number: int
     environment: Mapping[str, str]
     directory: Path
 
 
 def find_engine(peer: str) -> EngineProcess:
     """The process that holds the client side of the connection `peer` (gRPC's spelling)."""
-    own = EngineProcess(dict(os.environ), Path.cwd())
+    own = EngineProcess(os.getpid(), dict(os.environ), Path.cwd())
     match = _PEER.fullmatch(unquote(peer))
     process = _owner_of_port(int(match[1])) if match else None
     if process is None:
         return own
     try:
-        return EngineProcess(
-            _environment(process), _project_directory((process / "cwd").resolve(strict=True))
-        )
+        directory = _project_directory((process / "cwd").resolve(strict=True))
+        return EngineProcess(int(process.name), _environment(process), directory)
     except OSError:
         return own
 
@@ -51,13 +52,17 @@ def _owner_of_port(port: int) -> Path | None:
 
 
 def _socket_inode(port: int) -> str | None:
-    try:
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    except OSError:
-        return None
-    local = f"{_LOOPBACK}:{port:04X}"
-    columns = (line.split() for line in lines)
-    return next((line[9] for line in columns if line[1] == local and line[9] != "0"), None)
+    """The socket bound to the loopback port, whether it was opened as IPv4 or as IPv6."""
+    for table, loopback in _LOOPBACKS.items():
+        local = f"{loopback}:{port:04X}"
+        try:
+            columns = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        except OSError:
+            continue
+        for line in columns:
+            if line[1] == local and line[9] != "0":
+                return line[9]
+    return None
 
 
 def _processes() -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
@@ -11,7 +12,7 @@ from sandbox.providers.http import Api
 from sandbox.providers.schema import Function, Property, Resource
 from sandbox.providers.session import Session
 
-Connect = Callable[[Session, aiohttp.ClientSession], Awaitable[Api]]
+Connect = Callable[[Session, Mapping[str, Any], aiohttp.ClientSession], Awaitable[Api]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class Collection(Operations):
     `verbs` begin the error texts of create, read, update and delete.
     `identify` gives the id, `body` the request of a creation, `outputs` the properties an answer tells.
     `reads_back`: whether a GET follows a create and an update, as DigitalOcean's plugin does and Cloudflare's not.
-    `gone_is_deleted`: whether a 404 to the DELETE is a success.
+    `gone_is_deleted`: whether a 404 to the DELETE is a success. `gone_warning`: shown when a read finds nothing.
     """
 
     path: str
@@ -48,6 +48,7 @@ class Collection(Operations):
     update_method: str = "PUT"
     reads_back: bool = True
     gone_is_deleted: bool = False
+    gone_warning: str = ""
     delete_retries: Retries | None = None
 
     async def create(self, call: Call) -> Created:
@@ -61,9 +62,11 @@ class Collection(Operations):
         try:
             document = self._open(await call.api.get(self._item(call, call.key)))
         except ApiError as error:
-            if error.status == 404:
-                return None
-            raise OperationError(f"{self.verbs[1]}{error}") from error
+            if error.status != 404:
+                raise OperationError(f"{self.verbs[1]}{error}") from error
+            if self.gone_warning:
+                await call.warn(self.gone_warning)
+            return None
         return self.outputs(document, call)
 
     async def update(self, call: Call) -> Values:

@@ -21,12 +21,12 @@ from sandbox.providers.call import Call, NotReadyError, OperationError
 from sandbox.providers.check import check, check_arguments
 from sandbox.providers.configuration import check_configuration, read_configuration
 from sandbox.providers.diff import Change, compare, deletes_first, planned_state, without_defaults
-from sandbox.providers.http import ApiError
+from sandbox.providers.http import Api, ApiError
 from sandbox.providers.naming import Proposal
 from sandbox.providers.package import Package
 from sandbox.providers.refresh import imported_state, refreshed_inputs
 from sandbox.providers.schema import Resource
-from sandbox.providers.session import CancelledByEngineError, Session, Sessions
+from sandbox.providers.session import CancelledByEngineError, LostConfigurationError, Session, Sessions
 from sandbox.providers.values import Values, contains_unknown, decode, encode, keep_secrets, reveal
 
 _log = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
     async def Configure(self, request: Any, context: _Context) -> Any:  # noqa: N802
         session = self.sessions.of(context.peer())
         session.configuration = read_configuration(self._package, reveal(decode(request.args)))
+        # Looked up while the connection is new: later only this tells whose it was.
+        await session.process()
         return provider_pb2.ConfigureResponse(
             acceptSecrets=True, supportsPreview=True, supports_autonaming_configuration=True
         )
@@ -216,7 +218,7 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
             session=session,
             inputs=checked.inputs,
             preview=request.preview,
-            connection=await self._api(session),
+            connection=await self._api(session, context),
         )
         try:
             result: Values = await function.call(call)
@@ -240,12 +242,18 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
             name=request.name or _name_of(request.urn),
             key=getattr(request, "id", ""),
             timeout=request.timeout,
-            connection=await self._api(session),
+            connection=await self._api(session, context),
             **details,
         )
 
-    async def _api(self, session: Session) -> Any:
-        return None if self._package.connect is None else await self._package.connect(session, self._http)
+    async def _api(self, session: Session, context: _Context) -> Api | None:
+        if self._package.connect is None:
+            return None
+        try:
+            configuration = await self.sessions.configuration(session)
+        except LostConfigurationError as error:
+            await _fail(context, str(error))
+        return await self._package.connect(session, configuration, self._http)
 
 
 def _marked(resource: Resource, outputs: Values, inputs: Values) -> Values:

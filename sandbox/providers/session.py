@@ -36,6 +36,15 @@ class CancelledByEngineError(Exception):
         super().__init__("context canceled")
 
 
+class LostConfigurationError(Exception):
+    """The connection is new and nobody can say which provider it belongs to."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the engine's connection was lost, and with it the provider's configuration; run again"
+        )
+
+
 class Session:
     """What is known of one attached engine.
 
@@ -45,7 +54,8 @@ class Session:
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        self.configuration: Mapping[str, Any] = {}
+        # None until the engine configures the provider.
+        self.configuration: Mapping[str, Any] | None = None
         self.cancelled = asyncio.Event()
         self._engine_address = ""
         self._next_turn = 0.0
@@ -131,6 +141,25 @@ class Sessions:
         while len(self._by_peer) > self._limit:
             self._close_later(self._by_peer.popitem(last=False)[1])
         return session
+
+    async def configuration(self, session: Session) -> Mapping[str, Any]:
+        """The session's configuration.
+
+        An engine that was silent for half an hour comes back over a new connection and does not configure again:
+        then it is that of the same process, when it gave only one.
+        Raises: LostConfigurationError when it gave several.
+        """
+        if session.configuration is None:
+            number = (await session.process()).number
+            known = [
+                other.configuration
+                for other in list(self._by_peer.values())
+                if other.configuration is not None and (await other.process()).number == number
+            ]
+            if any(configuration != known[0] for configuration in known):
+                raise LostConfigurationError
+            session.configuration = known[0] if known else {}
+        return session.configuration
 
     def begin(self, peer: str, engine_address: str) -> Session:
         """A new connection's session; the port may have belonged to another engine before."""

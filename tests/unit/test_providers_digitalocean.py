@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.providers.serve import serving
 from sandbox.providers.values import Secret, Values
 from tests.provider_client import ProviderClient, ProviderError, attached, connected, logging_engine
 from tests.recording_api import RecordingApi, Reply, recording_api
@@ -24,6 +25,15 @@ PROJECT = "digitalocean:index/project:Project"
 MEMBERS = "digitalocean:index/projectResources:ProjectResources"
 SNAPSHOT = "digitalocean:index/dropletSnapshot:DropletSnapshot"
 NOW = "2026-11-21T10:00:00Z"
+ACCOUNT = {
+    "uuid": "u",
+    "droplet_limit": 25,
+    "floating_ip_limit": 3,
+    "email": "a@a.test",
+    "email_verified": True,
+    "status": "active",
+    "status_message": "",
+}
 
 
 @pytest.fixture
@@ -472,8 +482,6 @@ async def test_a_lookup_that_finds_nothing_says_so(cloud: ProviderClient, api: R
 
 
 async def test_two_engines_with_different_configuration_are_kept_apart(api: RecordingApi) -> None:
-    from sandbox.providers.serve import serving
-
     tag = {"tag": {"name": "web", "resources": {"count": 0}}}
     api.answer("POST /v2/tags", Reply(tag, 201))
     api.answer("GET /v2/tags/web", tag)
@@ -512,8 +520,6 @@ async def test_an_engine_that_stops_ends_the_waits_and_keeps_the_droplet(
 
 
 async def test_a_setting_that_stays_is_announced(api: RecordingApi) -> None:
-    from sandbox.providers.serve import serving
-
     async with (
         logging_engine() as (address, engine),
         serving() as ports,
@@ -523,3 +529,25 @@ async def test_a_setting_that_stays_is_announced(api: RecordingApi) -> None:
         inputs = {"zoneId": "z", "settingId": "ssl", "value": "strict"}
         await client.create("cloudflare:index/zoneSetting:ZoneSetting", inputs, preview=True)
     assert engine.lines[0].startswith("warning: This resource cannot be destroyed")
+
+
+async def test_an_engine_that_comes_back_over_a_new_connection_keeps_its_configuration(
+    api: RecordingApi,
+) -> None:
+    api.answer("GET /v2/account", {"account": ACCOUNT})
+    async with serving() as ports:
+        port = ports["digitalocean"]
+        async with connected(port) as first, connected(port) as again:
+            await first.configure(token="t", apiEndpoint=api.url)
+            await again.invoke("digitalocean:index/getAccount:getAccount", {})
+            async with connected(port) as other, connected(port) as third:
+                await other.configure(token="u", apiEndpoint=api.url)
+                with pytest.raises(ProviderError, match="the provider's configuration; run again"):
+                    await third.invoke("digitalocean:index/getAccount:getAccount", {})
+    assert api.lines == ["GET /v2/account"]
+
+
+async def test_an_imported_droplet_tells_its_image(cloud: ProviderClient, api: RecordingApi) -> None:
+    api.answer("GET /v2/droplets/7", droplet(image={"id": 5, "slug": None}))
+    _, _, inputs = await cloud.read(DROPLET, "7", {}, {})
+    assert (inputs["image"], inputs["size"], inputs.get("resizeDisk")) == ("5", "s-1vcpu-1gb", None)

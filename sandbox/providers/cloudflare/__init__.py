@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import aiohttp
 
 from sandbox.providers.cloudflare import dns, lookups, zones
@@ -15,8 +18,7 @@ _PUBLIC_ENDPOINT = "https://api.cloudflare.com/client/v4"
 _RETRY = RetryPolicy(retries=10, first_wait=0.25, longest_wait=4.0, statuses=frozenset({408, 409}))
 
 
-async def _connect(session: Session, http: aiohttp.ClientSession) -> Api:
-    configured = session.configuration
+async def _connect(session: Session, configured: Mapping[str, Any], http: aiohttp.ClientSession) -> Api:
     return Api(
         http=http,
         session=session,

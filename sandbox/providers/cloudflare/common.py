@@ -10,6 +10,7 @@ from sandbox.providers.values import Values
 
 PREFIX = "cloudflare:index"
 FAILED = "failed to make http request: "
+GONE = "Resource not found: the resource was not found on the server and will be removed from state."
 
 
 def token(name: str) -> str:

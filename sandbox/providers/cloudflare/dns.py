@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.providers.call import Call, Created, OperationError
-from sandbox.providers.cloudflare.common import FAILED, from_api, moment, to_api, token
+from sandbox.providers.cloudflare.common import FAILED, GONE, from_api, moment, to_api, token
 from sandbox.providers.rest import Collection
 from sandbox.providers.schema import (
     ANYTHING,
@@ -152,6 +152,7 @@ DNS_RECORD = Resource(
         update_body=_update_body,
         outputs=_outputs,
         reads_back=False,
+        gone_warning=GONE,
     ),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.providers.call import Call, Created, OperationError
-from sandbox.providers.cloudflare.common import FAILED, from_api, moment, to_api, token
+from sandbox.providers.cloudflare.common import FAILED, GONE, from_api, moment, to_api, token
 from sandbox.providers.http import ApiError
 from sandbox.providers.rest import Collection
 from sandbox.providers.schema import (
@@ -93,6 +93,7 @@ ZONE = Resource(
         update_method="PATCH",
         outputs=_zone_state,
         reads_back=False,
+        gone_warning=GONE,
     ),
 )
 

@@ -21,6 +21,10 @@ _GROWTH = 1.5
 _LONGEST_WAIT = 5.0
 _UNLIMITED = -1
 
+# A machine that vanishes is noticed after as long as by the official plugin (the TCP keep-alive of Go's net package).
+_ALIVE_SECONDS = 15
+_ALIVE_TRIES = 9
+
 _DEFAULT_DIALS = 10
 _DEFAULT_SECONDS = 15
 
@@ -107,6 +111,8 @@ async def _options(call: Call, endpoint: Mapping[str, Any]) -> dict[str, Any]:
         "known_hosts": hosts,
         "connect_timeout": seconds or None,
         "login_timeout": seconds or None,
+        "keepalive_interval": _ALIVE_SECONDS,
+        "keepalive_count_max": _ALIVE_TRIES,
         "config": None,
     }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import aiohttp
 
 from sandbox.providers.digitalocean import dns, droplets, lookups, network, projects, snapshots, volumes
@@ -17,8 +20,7 @@ _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 30.0
 
 
-async def _connect(session: Session, http: aiohttp.ClientSession) -> Api:
-    configured = session.configuration
+async def _connect(session: Session, configured: Mapping[str, Any], http: aiohttp.ClientSession) -> Api:
     return Api(
         http=http,
         session=session,

@@ -63,6 +63,12 @@ def droplet_outputs(document: Document) -> Values:
     return outputs
 
 
+def imported_outputs(document: Document) -> Values:
+    """What else is needed of a droplet that no state knows yet."""
+    image = document["image"]
+    return {"image": image.get("slug") or str(image["id"]), "resizeDisk": True}
+
+
 def create_body(inputs: Values) -> Document:
     body: Values = {
         "name": inputs["name"],

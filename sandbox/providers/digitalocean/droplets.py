@@ -19,6 +19,7 @@ from sandbox.providers.digitalocean.droplet_documents import (
     backup_policy,
     create_body,
     droplet_outputs,
+    imported_outputs,
 )
 from sandbox.providers.http import ApiError
 from sandbox.providers.schema import (
@@ -74,7 +75,9 @@ class Droplets(Operations):
             document = await _get(call, call.key)
         except ApiError as error:
             raise OperationError(f"Error retrieving droplet: {error}") from error
-        return None if document is None else droplet_outputs(document)
+        if document is None:
+            return None
+        return droplet_outputs(document) | ({} if call.state.get("image") else imported_outputs(document))
 
     async def update(self, call: Call) -> Values:
         for name, change in _CHANGES.items():
@@ -87,22 +90,17 @@ class Droplets(Operations):
 
     async def delete(self, call: Call) -> None:
         limit = call.timeout or _DELETE_LIMIT
+        gone = "unexpected state 'Not Found', wanted target 'false'"
         try:
-            await _wait(
-                call,
-                call.key,
-                "locked",
-                False,
-                limit,
-                gone="unexpected state 'Not Found', wanted target 'false'",
-            )
+            found = await _wait(call, call.key, "locked", False, limit, gone=gone)
         except (ApiError, OperationError) as error:
             raise OperationError(
                 f"Error waiting for droplet to be unlocked for destroy ({call.key}): {error}"
             ) from error
         if call.state.get("gracefulShutdown"):
             await _shut_down(call, limit)
-        for volume in call.state.get("volumeIds") or ():
+        # As attached now: an attachment of its own resource is gone before its droplet.
+        for volume in found["volumeIds"]:
             await detach_volume(call, volume, int(call.key))
         await _destroy(call, limit)
 

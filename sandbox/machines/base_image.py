@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # The distribution images of the catalogue that can be built, by slug.
-SUITES = {"debian-13-x64": "trixie"}
+SUITES = {"debian-13-x64": "trixie", "debian-12-x64": "bookworm"}
 
 _BASE = Path(__file__).parent / "base"
 _HEARTBEAT_SECONDS = 5.0

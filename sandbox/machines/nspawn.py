@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from sandbox.machines import boot, readiness, seed
@@ -26,6 +27,15 @@ _BOOT_SECONDS = 60.0
 _TOOLS = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "losetup": "util-linux"}
 
 _log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def _told(what: str) -> AsyncIterator[None]:
+    """What the host refuses, such as space on its disk, becomes the driver's own error."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"{what}: {error}") from error
 
 
 class NspawnMachines:
@@ -73,7 +83,7 @@ class NspawnMachines:
         await asyncio.gather(*watches, return_exceptions=True)
 
     async def create(self, spec: MachineSpec) -> None:
-        async with self._turns[spec.id]:
+        async with self._turns[spec.id], _told(f"disk of machine {spec.id}"):
             await self._end(spec.id)
             async with self._store_turn:
                 image = self._images.get(spec.image)
@@ -84,7 +94,7 @@ class NspawnMachines:
                 await asyncio.to_thread(files.lay_disk, image)
 
     async def start(self, spec: MachineSpec) -> None:
-        async with self._turns[spec.id]:
+        async with self._turns[spec.id], _told(f"start of machine {spec.id}"):
             if self.running(spec.id):
                 return
             name = f"{self._prefix}d{spec.id}"
@@ -152,7 +162,7 @@ class NspawnMachines:
 
     async def snapshot(self, machine: int, image: str) -> int:
         """A running machine is held still while its disk is copied: what a power cut would have left."""
-        async with self._turns[machine]:
+        async with self._turns[machine], _told(f"snapshot of machine {machine}"):
             if image in self._images.available():
                 return self._images.get(image).size_bytes
             files = self._files(machine)
@@ -170,6 +180,7 @@ class NspawnMachines:
                     return (await asyncio.to_thread(self._images.add, image, disk.image, layer)).size_bytes
             finally:
                 self._drafts.discard(layer)
+                await asyncio.to_thread(shutil.rmtree, layer, ignore_errors=True)  # what failed half-way
 
     async def delete_image(self, image: str) -> None:
         self._images.delete(image)

@@ -254,6 +254,40 @@ async def test_sweep_leaves_nothing_of_a_killed_daemon(home: Path) -> None:
     sweep(home)
 
 
+async def test_a_machine_comes_back_after_the_host_lost_everything_but_files(
+    home: Path, inside: Inside
+) -> None:
+    killed_daemon_with_machine(home)
+    await inside.booted(1)
+    await inside.run(
+        1, f"mkfs.ext4 -q {DISK} && mount {DISK} /mnt && echo kept | tee /root/file /mnt/file && sync"
+    )
+    sweep(home)
+    machines = NspawnMachines(home, cache_root(), PREFIX)
+    assert await machines.adopt() == frozenset()
+    await machines.start(spec(1, volumes=(VOLUME,)))
+    await inside.booted(1)
+    assert await inside.run(1, f"mount {DISK} /mnt && cat /root/file /mnt/file") == "kept\nkept"
+    await machines.close()
+
+
+async def test_a_snapshot_that_fails_leaves_nothing(
+    machines: NspawnMachines, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await machines.create(spec(1))
+    full = home / "bin/cp"
+    full.parent.mkdir()
+    full.write_text(
+        '#!/bin/sh\nfor last; do :; done\nmkdir "$last"\necho "No space left on device" >&2\nexit 1\n'
+    )
+    full.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{full.parent}:{os.environ['PATH']}")
+    with pytest.raises(MachineError, match="No space left on device"):
+        await machines.snapshot(1, "987")
+    assert "987" not in machines.images()
+    assert list((home / "layers").iterdir()) == []
+
+
 async def test_a_machine_without_network_is_an_error(machines: NspawnMachines) -> None:
     await machines.create(spec(3))
     with pytest.raises(MachineError, match=f"{PREFIX}d3 does not exist"):

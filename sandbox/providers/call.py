@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from sandbox.providers.http import Api
 from sandbox.providers.session import Session
@@ -47,7 +45,6 @@ class Call:
     state: Values = field(default_factory=dict)
     changed: frozenset[str] = frozenset()
     timeout: float = 0
-    preview: bool = False
     connection: Api | None = None
 
     @property
@@ -83,8 +80,3 @@ class Poll:
             raise OperationError(f"timeout while waiting for {waiting_for} ({self.limit:.0f} s)")
         await self.session.pause(min(self.wait, left))
         self.wait = min(self.longest, self.wait * 1.6)
-
-
-def pick(values: Mapping[str, Any], *names: str) -> Values:
-    """The named values that are set."""
-    return {name: values[name] for name in names if values.get(name) is not None}

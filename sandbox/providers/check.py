@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.providers.naming import NamingError, Proposal, choose_name
-from sandbox.providers.schema import Property, Resource, Type
+from sandbox.providers.schema import ANYTHING, Property, Resource, Type
 from sandbox.providers.values import UNKNOWN, Asset, Secret, Values, contains_unknown, keep_secrets, reveal
 
 DEFAULTS = "__defaults"
@@ -129,15 +129,19 @@ class _Reader:
         if not isinstance(value, list):
             self._fail(f"expected array type, got {_type_of(value)} type", path)
             return value
-        assert type_.element is not None  # noqa: S101 - list types always name their element
-        return [self._read(type_.element, item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [
+            self._read(type_.element or ANYTHING, item, f"{path}[{index}]")
+            for index, item in enumerate(value)
+        ]
 
     def _read_map(self, type_: Type, value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
             self._fail(f"expected object type, got {_type_of(value)} type", path)
             return value
-        assert type_.element is not None  # noqa: S101 - map types always name their element
-        return {name: self._read(type_.element, item, _join(path, name)) for name, item in value.items()}
+        return {
+            name: self._read(type_.element or ANYTHING, item, _join(path, name))
+            for name, item in value.items()
+        }
 
     def _fail(self, problem: str, path: str) -> None:
         self.failures.append(f"{problem}. Examine values at '{self._logical}.{path}'.")

@@ -217,7 +217,6 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
         call = Call(
             session=session,
             inputs=checked.inputs,
-            preview=request.preview,
             connection=await self._api(session, context),
         )
         try:

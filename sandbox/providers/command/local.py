@@ -79,7 +79,8 @@ async def _start(
 
 
 async def _feed(process: asyncio.subprocess.Process, text: str) -> None:
-    assert process.stdin is not None  # noqa: S101 - it was asked for as a pipe
+    if process.stdin is None:
+        raise OperationError(f"the command (process {process.pid}) has no input")
     # A command need not read all it is offered.
     with suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(text.encode())

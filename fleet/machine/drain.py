@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.machine import lame_duck, places, units
+from fleet.machine import lame_duck, nginx_process, places, units
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.sockets import connections
 
@@ -58,7 +58,7 @@ class Drain:
         lame_duck.begin(self._host)
         self._say(f"lame duck with {self._open()} connections, each ended after its answer")
         self._wait(self._only_idle, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
-        units.act(self._host, "reload", "nginx.service")
+        nginx_process.reload(self._host, self._clock)
         self._wait(lambda: self._open() == 0, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
         left = self._open()
         self._say("drained" if left == 0 else f"{left} connections are still open; they end with the machine")

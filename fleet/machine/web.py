@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.config import Bundle, DatabaseSettings
-from fleet.machine import certificate, edge_set, nginx, places, units
+from fleet.machine import certificate, edge_set, nginx, nginx_process, places, units
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.lame_duck import lame_duck
 from fleet.machine.sockets import connections
@@ -87,7 +87,7 @@ class WebRole:
     def _reload_nginx(self) -> None:
         with lame_duck(self._host):
             until(self._no_connections, timeout=BEFORE_RELOAD_SECONDS, clock=self._clock)
-            units.act(self._host, "reload", "nginx.service")
+            nginx_process.reload(self._host, self._clock)
 
     def _no_connections(self) -> bool | None:
         return True if connections(self._host, 443) == 0 else None

@@ -68,6 +68,20 @@ class FakeClock(Clock):
         self._during(self.time)
 
 
+def play_nginx(host: FakeHost) -> None:
+    """nginx with one worker; a reload puts another in its place."""
+    pids = iter(range(100, 200))
+
+    def reload(_: tuple[str, ...]) -> Result:
+        for entry in host.path("/proc").glob("1*/cmdline"):
+            entry.write_text("nginx: worker process is shutting down\0")
+        host.lay(f"/proc/{next(pids)}/cmdline", "nginx: worker process\0")
+        return Result(0, "", "")
+
+    reload(())
+    host.react("systemctl reload", reload)
+
+
 def web_host(root: Path) -> FakeHost:
     """A web member before its first bundle."""
     host = FakeHost(root)
@@ -77,6 +91,7 @@ def web_host(root: Path) -> FakeHost:
     host.lay("/proc/net/if_inet6", "")
     host.answer("openssl", "one public key")
     host.answer("systemctl is-active", code=3)
+    play_nginx(host)
     return host
 
 

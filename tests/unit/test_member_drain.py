@@ -11,7 +11,7 @@ from fleet.machine import drain, places
 from fleet.machine.drain import Drain, Pace
 from fleet.machine.host import MachineError
 from fleet.machine.sockets import connections, parse
-from tests.unit.fake_machine import FakeClock, FakeHost
+from tests.unit.fake_machine import FakeClock, FakeHost, play_nginx
 
 HEADER = "  sl  local_address rem_address   st\n"
 VISITOR = "   0: 0A001414:01BB 0930F5AD:C001 01 0\n"
@@ -30,6 +30,7 @@ class Member:
         self.said: list[tuple[float, str]] = []
         self.lame_at: float | None = None
         self.host.lay(places.ACCESS_LOG, "")
+        play_nginx(self.host)
         self.open(1)
         self._pass(self.start)
 
@@ -108,7 +109,6 @@ def test_a_member_without_nginx_has_nothing_to_drain(tmp_path: Path) -> None:
 
 def test_what_is_left_at_the_cap_is_said(tmp_path: Path) -> None:
     member = Member(tmp_path)
-    member.host.answer("systemctl reload")
     member.open(3)
     member._pass = lambda now: None  # type: ignore[method-assign] # the connections stay
     member.clock._during = lambda now: None

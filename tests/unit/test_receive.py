@@ -106,14 +106,25 @@ def test_nginx_is_a_lame_duck_during_a_reload_only(tmp_path: Path) -> None:
     running(host)
     seen = []
 
-    def reload(_: tuple[str, ...]) -> Result:
+    def still_lame(_: tuple[str, ...]) -> Result:
         seen.append(host.path(places.LAME_DUCK).exists())
+        host.lay("/proc/199/cmdline", "nginx: worker process\0")
+        host.path("/proc/100/cmdline").unlink()
         return Result(0, "", "")
 
-    host.react("systemctl reload", reload)
+    host.react("systemctl reload", still_lame)
     give(host, replace(WEB_BUNDLE, settings=replace(WEB_BUNDLE.settings, server_names=("foobar.com",))))
     assert seen == [True]
     assert not host.path(places.LAME_DUCK).exists()
+
+
+def test_a_reload_that_nginx_does_not_take_is_an_error(tmp_path: Path) -> None:
+    host = web_host(tmp_path)
+    give(host, WEB_BUNDLE)
+    running(host)
+    host.answer("systemctl reload")
+    with pytest.raises(MachineError, match="did not take its new configuration"):
+        give(host, replace(WEB_BUNDLE, settings=replace(WEB_BUNDLE.settings, server_names=("foobar.com",))))
 
 
 def test_an_old_secret_does_not_stay_on_disk(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ _MESSAGE_LIMIT = 400 * 1024 * 1024
 _OPTIONS = [
     ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
     ("grpc.max_send_message_length", _MESSAGE_LIMIT),
+    # By default a second process may listen on the same port and take half of the connections.
+    ("grpc.so_reuseport", 0),
 ]
 _CONNECTIONS = 100
 # Slow clouds are waited for by polling; one answer should not take longer.
@@ -58,9 +60,8 @@ async def serving(
 
 def _bind(server: grpc.aio.Server, name: str, port: int) -> int:
     try:
-        bound = server.add_insecure_port(f"127.0.0.1:{port}")
+        return server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
-        raise OSError(f"port {port} of provider {name} cannot be bound: {error}") from error
-    if not bound:
-        raise OSError(f"port {port} of provider {name} is taken; choose another with --{name}-port")
-    return bound
+        raise OSError(
+            f"port {port} of provider {name} is taken; choose another with --{name}-port"
+        ) from error

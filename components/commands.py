@@ -112,9 +112,9 @@ def drain(
     It runs at the operator's desk, because a dead machine must not block the delete.
     """
     environment: Mapping[str, pulumi.Input[str]] = {
-        "FLOTILLA_HOST": login.address,
-        "FLOTILLA_HOST_KEY": login.host_key,
-        "FLOTILLA_DEPLOY_KEY": login.private_key,
+        commands.HOST_VARIABLE: login.address,
+        commands.HOST_KEY_VARIABLE: login.host_key,
+        commands.DEPLOY_KEY_VARIABLE: login.private_key,
     }
     return local.Command(
         name,
@@ -131,7 +131,6 @@ def drain_command(slot: str, times: DrainTimes) -> str:
     the interpreter's path is only tried first."""
     python = shlex.quote(sys.executable)
     arguments = (
-        f'drain --host "$FLOTILLA_HOST" --slot {slot} --propagation {times.propagation} '
-        f"--quiet {times.quiet} --cap {times.cap}"
+        f"drain --slot {slot} --propagation {times.propagation} --quiet {times.quiet} --cap {times.cap}"
     )
     return f"if [ -x {python} ]; then exec {python} -m fleet.cli {arguments}; else exec fleet {arguments}; fi"

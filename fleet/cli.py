@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from fleet import bake as baking
+from fleet import commands, image, ssh, stack_init
 from fleet import drain as draining
-from fleet import image, ssh, stack_init
 from fleet import recover as recovery
 from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError
@@ -166,7 +166,7 @@ def images(
 def drain(
     slot: Annotated[str, typer.Option(help="Its slot, such as web-1, for messages.")],
     propagation: Annotated[int, typer.Option(help="Seconds until no edge sends new visitors any more.")],
-    host: Annotated[str, typer.Option(help="The machine's address.", envvar="FLOTILLA_DRAIN_HOST")],
+    host: Annotated[str, typer.Option(help="The machine's address.", envvar=commands.HOST_VARIABLE)],
     quiet: Annotated[int, typer.Option(help="Seconds without a request that count as left.")] = 10,
     cap: Annotated[int, typer.Option(help="Seconds after which open connections are cut.")] = 120,
     port: Annotated[int, typer.Option(help="SSH port.")] = 22,
@@ -174,11 +174,14 @@ def drain(
     """Take a machine out of service without cutting a request. `pulumi` runs it before it deletes a droplet.
 
     The SSH keys come by environment, never by argument: FLOTILLA_DEPLOY_KEY (private, OpenSSH PEM) and
-    FLOTILLA_DRAIN_HOST_KEY (the machine's public host key, one line). A machine that is dead is a warning, not
+    FLOTILLA_HOST_KEY (the machine's public host key, one line). A machine that is dead is a warning, not
     a failure: it must not block its own deletion.
     """
     target = ssh.Target(
-        host, _variable("FLOTILLA_DRAIN_HOST_KEY"), private_key=_variable("FLOTILLA_DEPLOY_KEY"), port=port
+        host,
+        _variable(commands.HOST_KEY_VARIABLE),
+        private_key=_variable(commands.DEPLOY_KEY_VARIABLE),
+        port=port,
     )
     seconds = {
         name: draining.check_seconds(name, value)

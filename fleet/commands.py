@@ -10,6 +10,11 @@ RECEIVE_PROGRAM: Final = "/usr/local/sbin/flotilla-receive"
 GATE: Final = "/usr/local/sbin/flotilla-gate"
 INSTALLER: Final = "/usr/local/lib/flotilla/install"
 
+# How `fleet drain` is told the machine and the keys: never by argument, which any local user could read.
+HOST_VARIABLE: Final = "FLOTILLA_HOST"
+HOST_KEY_VARIABLE: Final = "FLOTILLA_HOST_KEY"
+DEPLOY_KEY_VARIABLE: Final = "FLOTILLA_DEPLOY_KEY"
+
 # First boot first: its packages and files are what everything else needs. A boot that failed tells why.
 _BOOTED: Final = (
     "cloud-init status --wait </dev/null >/dev/null 2>&1; s=$?; "

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import asyncssh
 import pytest
+from typer.testing import CliRunner
 
-from fleet import ssh
+from fleet import cli, commands, ssh
 from fleet.drain import Drain, Outcome, drain
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
@@ -154,3 +155,18 @@ async def test_connecting_waits_for_a_machine_that_still_boots(
     )
     async with server, await waiting:
         pass
+
+
+def test_command_line_takes_host_and_keys_from_the_stacks_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What components/commands.py sets is what the command reads: the delete of a real stack failed over this once.
+    asked: list[ssh.Target] = []
+
+    async def note(target: ssh.Target, *_: object) -> None:
+        asked.append(target)
+
+    monkeypatch.setattr(cli.draining, "drain", note)
+    monkeypatch.setenv(commands.HOST_VARIABLE, "198.18.0.20")
+    monkeypatch.setenv(commands.HOST_KEY_VARIABLE, HOST_KEY.export_public_key().decode())
+    monkeypatch.setenv(commands.DEPLOY_KEY_VARIABLE, DEPLOY_KEY.export_private_key().decode())
+    done = CliRunner().invoke(cli.app, ["drain", "--slot", "web-1", "--propagation", "0"])
+    assert (done.exit_code, [target.host for target in asked]) == (0, ["198.18.0.20"])

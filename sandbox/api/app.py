@@ -20,6 +20,7 @@ from sandbox.api.digitalocean.routes import ENDPOINTS
 from sandbox.api.errors import ApiError, bad_request, not_found
 from sandbox.api.faults import Faults
 from sandbox.api.gate import Gate, RequestLog
+from sandbox.api.pagination import Page
 from sandbox.api.rate_limit import RateLimit, TooManyRequestsError
 
 _log = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ class _DigitalOcean:
             raise not_found(f"the sandbox does not have {request.method} {request.url.path}")
         if unknown := sorted(set(request.query_params) - endpoint.query):
             raise bad_request(f'unknown query parameter "{unknown[0]}"')
+        if "page" in endpoint.query:
+            Page.of(request.query_params)  # also where a page makes no difference
         call = Call(
             cloud=self._cloud,
             path=request.path_params,

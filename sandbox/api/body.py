@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from sandbox.api.errors import unprocessable
 
@@ -14,9 +14,22 @@ Model = TypeVar("Model", bound="Body")
 
 
 class Body(BaseModel):
-    """A request body: unknown fields are errors and nothing is converted."""
+    """A request body: unknown fields are errors, nothing is converted, and null is no way to leave a field out.
+
+    `accepts_null` names the fields in which the API takes a null for "not given"; None means all.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls(cls, raw: Any) -> Any:
+        if cls.accepts_null is not None and isinstance(raw, dict):
+            for name, value in raw.items():
+                if value is None and name in cls.model_fields and name not in cls.accepts_null:
+                    raise ValueError(f"{name} must not be null")
+        return raw
 
     def sent(self) -> dict[str, Any]:
         """Only the fields the request carried."""

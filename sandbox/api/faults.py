@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,8 @@ from sandbox.api.body import Body
 
 class FaultError(Body):
     """The error a service answers with."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = None
 
     status: int = Field(ge=400, le=599)
     body: Any = None
@@ -25,6 +27,8 @@ class Fault(Body):
 
     `drop`: "request" closes the connection before the request is handled, "answer" after it was.
     """
+
+    accepts_null: ClassVar[frozenset[str] | None] = None
 
     service: Literal["digitalocean", "cloudflare"]
     method: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sandbox.api.body import Body
 from sandbox.api.call import NO_CONTENT, Answer, Call, Endpoint, lists
@@ -34,7 +34,9 @@ class BackupPolicy(Body):
 
 
 class NewDroplets(Body):
-    """The body of a create. Clients send null for lists they leave empty, as the real API lets them."""
+    """The body of a create. For no keys clients send null, as the real API lets them."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"ssh_keys", "tags"})
 
     name: str | None = None
     names: list[str] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,8 @@ _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 class Ends(Body):
     """Where traffic comes from or goes to."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"tags"})
 
     addresses: list[str] | None = None
     droplet_ids: list[int] | None = None
@@ -60,12 +62,35 @@ class OutboundRule(Rule):
 
 
 class Rules(Body):
+    """Rules of either direction; a request must name at least one of the two lists."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"inbound_rules", "outbound_rules"})
+
     inbound_rules: list[InboundRule] | None = None
     outbound_rules: list[OutboundRule] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Rules:
+        if not {"inbound_rules", "outbound_rules"} & self.model_fields_set:
+            raise ValueError("inbound_rules or outbound_rules is required")
+        return self
 
 
 class FirewallBody(Rules):
     """A firewall as clients send it; what only the API writes is accepted and ignored, as they send it back."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset(
+        {
+            "inbound_rules",
+            "outbound_rules",
+            "droplet_ids",
+            "tags",
+            "id",
+            "status",
+            "created_at",
+            "pending_changes",
+        }
+    )
 
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\.-]+$", max_length=255)
     droplet_ids: list[int] | None = None
@@ -81,6 +106,8 @@ class DropletIds(Body):
 
 
 class TagNames(Body):
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"tags"})
+
     tags: list[str] | None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sandbox.api.body import Body
 from sandbox.api.call import NO_CONTENT, Answer, Call, Endpoint, lists
@@ -18,6 +18,8 @@ _HOSTS = frozenset({"CAA", "CNAME", "MX", "NS", "SRV"})
 
 class RecordBody(Body):
     """A record as clients send it; numbers that its type does not have are ignored."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"priority", "port", "weight", "flags", "tag"})
 
     type: str
     name: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sandbox.api.body import Body
 from sandbox.api.call import Answer, Call, Endpoint, lists
@@ -17,6 +17,8 @@ from sandbox.store import Document
 
 class VolumeAction(Body):
     """An action on the volume of the path."""
+
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"tags"})
 
     type: Literal["attach", "detach", "resize"]
     region: str | None = None

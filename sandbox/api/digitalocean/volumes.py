@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,9 +26,11 @@ _LABEL_LENGTH = {"ext4": 16, "xfs": 12}
 class NewVolume(Body):
     """The body of a create; clients send empty strings for what they leave out."""
 
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"tags", "droplet_ids"})
+
     name: str
     size_gigabytes: int
-    region: str = ""
+    region: str
     description: str = ""
     snapshot_id: str = ""
     filesystem_type: Literal["", "ext4", "xfs"] = ""
@@ -54,6 +56,8 @@ class NewVolume(Body):
 
 
 class NewSnapshot(Body):
+    accepts_null: ClassVar[frozenset[str] | None] = frozenset({"tags"})
+
     name: str = Field(min_length=1)
     tags: list[str] | None = None
 
@@ -106,7 +110,7 @@ def create(call: Call) -> Answer:
     body, cloud = call.body(NewVolume), call.cloud
     check_size(body.size_gigabytes)
     snapshot = _origin(call, body)
-    region = body.region or (snapshot["regions"][0] if snapshot else "")
+    region = body.region
     if region not in cloud.catalog.open_regions():
         raise unprocessable(f"region: {region!r} is not a region with volumes")
     if by_name(cloud, body.name, region):
@@ -138,7 +142,7 @@ def _origin(call: Call, body: NewVolume) -> Document | None:
     snapshot = call.store.get("volume_snapshot", body.snapshot_id)
     if snapshot is None:
         raise not_found(f"snapshot_id: the volume snapshot {body.snapshot_id} does not exist")
-    if body.region and body.region not in snapshot["regions"]:
+    if body.region not in snapshot["regions"]:
         raise unprocessable(f"region: the snapshot is in {snapshot['regions'][0]}, not in {body.region}")
     if body.size_gigabytes < snapshot["min_disk_size"]:
         raise unprocessable(f"size_gigabytes: the snapshot needs at least {snapshot['min_disk_size']}")

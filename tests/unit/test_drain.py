@@ -164,7 +164,7 @@ def test_command_line_takes_host_and_keys_from_the_stacks_variables(monkeypatch:
     async def note(target: ssh.Target, *_: object) -> None:
         asked.append(target)
 
-    monkeypatch.setattr(cli.draining, "drain", note)
+    monkeypatch.setattr("fleet.drain.drain", note)
     monkeypatch.setenv(commands.HOST_VARIABLE, "198.18.0.20")
     monkeypatch.setenv(commands.HOST_KEY_VARIABLE, HOST_KEY.export_public_key().decode())
     monkeypatch.setenv(commands.DEPLOY_KEY_VARIABLE, DEPLOY_KEY.export_private_key().decode())

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sandbox import client, lifecycle, reality
-from sandbox.config import ConfigError, SandboxConfig
+from sandbox.config import ConfigError, MachineKind, SandboxConfig
 from sandbox.config import load as load_config
 from sandbox.environment import exports
 from sandbox.lifecycle import SandboxError
@@ -30,6 +30,26 @@ Home = Annotated[Path | None, typer.Option(help="Where it keeps its state (FLOTI
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for scripts.")]
 
 
+_WARNINGS = {
+    MachineKind.NONE: "MACHINES: NONE. Droplets are records and boot nowhere; real machines need root on Linux.",
+    MachineKind.SIMULATED: "MACHINES: SIMULATED. Nothing boots: an SSH server stands in for each droplet, and every "
+    "command on it succeeds unless a script says otherwise.",
+}
+
+
+def _machine_kind(wanted: str) -> MachineKind:
+    """The kind that `--machines` asks for. Raises SandboxError."""
+    if wanted == "auto":
+        return MachineKind.REAL if lifecycle.can_run_machines() else MachineKind.NONE
+    if wanted not in {kind.value for kind in MachineKind}:
+        raise SandboxError(f"--machines is {wanted!r}; it takes real, none, simulated or auto")
+    if wanted == MachineKind.REAL and not lifecycle.can_run_machines():
+        raise SandboxError(
+            "real machines need root on Linux; use sudo, or `--machines none` for the API alone"
+        )
+    return MachineKind(wanted)
+
+
 def _paths(home: Path | None) -> SandboxPaths:
     return SandboxPaths((home or default_home()).expanduser().absolute())
 
@@ -43,36 +63,32 @@ def up(
     home: Home = None,
     port: Annotated[int | None, typer.Option(help="API port on 127.0.0.1; 0 takes a free one.")] = None,
     machines: Annotated[
-        str, typer.Option(help="`real` (root on Linux), `none` (droplets are records), or `auto`.")
+        str,
+        typer.Option(
+            help="`real` (root on Linux), `none` (droplets are records), `auto` (real where that is possible), or "
+            "`simulated`: for tests of deployments, records with a stand-in for their SSH server in front."
+        ),
     ] = "auto",
     zone: Annotated[
         list[str] | None, typer.Option(help="A zone of the Cloudflare account; may be given more than once.")
     ] = None,
 ) -> None:
     """Start it, or say that it runs. State of an earlier run comes back, its machines boot again."""
-    if machines not in {"auto", "real", "none"}:
-        raise SandboxError(f"--machines is {machines!r}; it takes real, none or auto")
+    kind = _machine_kind(machines)
     paths = _paths(home)
     if lifecycle.running(paths):
         _say(f"The sandbox is up already: {paths.home}")
         return
-    if machines == "real" and not lifecycle.can_run_machines():
-        raise SandboxError(
-            "real machines need root on Linux; use sudo, or `--machines none` for the API alone"
-        )
-    real = machines == "real" or (machines == "auto" and lifecycle.can_run_machines())
-    if not real:
-        _say(
-            "MACHINES: NONE. Droplets are records and boot nowhere, because real machines need root on Linux."
-        )
+    if kind in _WARNINGS:
+        _say(_WARNINGS[kind])
     config = lifecycle.prepare(
         paths,
         port=port,
-        machines=real,
+        machines=kind,
         zones=zone or [DEFAULT_ZONE],
-        claim_instance=lambda known: reality.claim(paths, known),
+        claim_instance=lambda known: reality.claim(paths, kind, known),
     )
-    if real:
+    if kind is MachineKind.REAL:
         reality.prepare_host(_say)
     lifecycle.start(paths, config, _say)
     _say(f"The sandbox is up: http://127.0.0.1:{config.port}, state in {paths.home}")

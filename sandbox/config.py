@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 DEFAULT_PORT = 7380
@@ -23,6 +24,14 @@ PORTS = (
 )
 
 
+class MachineKind(StrEnum):
+    """What a droplet is: a booted machine, a record behind a stand-in for its SSH server, or a record alone."""
+
+    REAL = "real"
+    SIMULATED = "simulated"
+    NONE = "none"
+
+
 class ConfigError(Exception):
     """The sandbox's own file is unreadable; the text names it and the way on."""
 
@@ -32,7 +41,7 @@ class SandboxConfig:
     """Durable choices of one sandbox; tokens look like the real ones, so that clients' checks accept them."""
 
     port: int
-    machines: bool
+    machines: MachineKind
     instance: int
     token: str
     cloudflare_token: str
@@ -46,7 +55,7 @@ class SandboxConfig:
 
 
 def new_config(
-    *, port: int, machines: bool, instance: int, ports: dict[str, int], zones: list[str]
+    *, port: int, machines: MachineKind, instance: int, ports: dict[str, int], zones: list[str]
 ) -> SandboxConfig:
     return SandboxConfig(
         port=port,
@@ -69,8 +78,9 @@ def load(path: Path) -> SandboxConfig | None:
     if not path.exists():
         return None
     try:
-        return SandboxConfig(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+        stored = json.loads(path.read_text())
+        return SandboxConfig(**{**stored, "machines": MachineKind(stored["machines"])})
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"{path} is not a sandbox configuration ({error}); remove the sandbox with "
             f"`python -m sandbox down --purge --home {path.parent}` and start again"

@@ -20,12 +20,11 @@ from sandbox.api.server import make_server
 from sandbox.api.settings import CloudSettings
 from sandbox.children import providers
 from sandbox.cloudflare.ranges import ip_ranges
-from sandbox.config import SandboxConfig
-from sandbox.network.plan import public_slice
+from sandbox.config import MachineKind, SandboxConfig
 from sandbox.paths import SandboxPaths
 from sandbox.site import site_routes
 from sandbox.store import Store
-from sandbox.world import RealWorld, RecordsOnly, World
+from sandbox.world import RealWorld, RecordsOnly, SimulatedWorld, World
 
 _log = logging.getLogger(__name__)
 _READY_FD_CLOSED = -1
@@ -109,21 +108,21 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
 async def _open(
     stack: AsyncExitStack, paths: SandboxPaths, config: SandboxConfig, store: Store, announcer: Announcer
 ) -> Cloud:
-    world: World = RealWorld(paths, config, store) if config.machines else RecordsOnly(store)
+    world = _world(paths, config, store)
     stack.push_async_callback(world.close)
     ranges = ip_ranges(store)
     settings = CloudSettings(
         token=config.token,
         cloudflare_token=config.cloudflare_token,
         control_token=config.control_token,
-        public_network=public_slice(config.instance),
+        public_network=world.public_network,
         edge_ranges=(*ranges.ipv4, *ranges.ipv6),
     )
     cloud = Cloud(store, world.machines, world.network, settings)
     app = create_app(
         cloud,
         extra_routes=cloudflare.routes(store, settings),
-        control_routes=site_routes(world),
+        control_routes=[*site_routes(world), *world.control_routes()],
         status=world.status,
     )
     server = make_server(app, config.port)
@@ -133,6 +132,16 @@ async def _open(
     await world.open(cloud, announcer.progress)
     await cloud.start()
     return cloud
+
+
+def _world(paths: SandboxPaths, config: SandboxConfig, store: Store) -> World:
+    match config.machines:
+        case MachineKind.REAL:
+            return RealWorld(paths, config, store)
+        case MachineKind.SIMULATED:
+            return SimulatedWorld(config, store)
+        case MachineKind.NONE:
+            return RecordsOnly(config, store)
 
 
 async def _end_server(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sandbox import config as configuration
 from sandbox import processes
-from sandbox.config import SandboxConfig
+from sandbox.config import MachineKind, SandboxConfig
 from sandbox.paths import MARKER, SandboxPaths
 from sandbox.providers.plugin_home import install_language_host
 
@@ -43,11 +43,14 @@ def prepare(
     paths: SandboxPaths,
     *,
     port: int | None,
-    machines: bool,
+    machines: MachineKind,
     zones: list[str],
     claim_instance: Callable[[int | None], int],
 ) -> SandboxConfig:
-    """Make the home and its configuration, or take the one that is there; the port may be changed."""
+    """Make the home and its configuration, or take the one that is there; the port may be changed.
+
+    `claim_instance` gets the number that the home had before and gives the one that it has now.
+    """
     paths.make()
     known = configuration.load(paths.config)
     if known is None:
@@ -55,21 +58,20 @@ def prepare(
         config = configuration.new_config(
             port=chosen or free_port(),
             machines=machines,
-            instance=claim_instance(None) if machines else 0,
+            instance=claim_instance(None),
             ports=_ports({}, chosen),
             zones=zones,
         )
     elif known.machines != machines:
-        made = "real machines" if known.machines else "records only"
         raise SandboxError(
-            f"the sandbox in {paths.home} was made with {made}; run it so, or remove it with "
+            f"the sandbox in {paths.home} was made with `--machines {known.machines}`; run it so, or remove it with "
             "`python -m sandbox down --purge`"
         )
     else:
         config = replace(
             known,
             port=known.port if port is None else (port or free_port()),
-            instance=claim_instance(known.instance) if machines else 0,
+            instance=claim_instance(known.instance),
             ports=_ports(known.ports, known.port),
             zones=list(dict.fromkeys([*known.zones, *zones])),
         )

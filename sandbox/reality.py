@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from sandbox.config import MachineKind
 from sandbox.lifecycle import SandboxError, can_run_machines
+from sandbox.machines import simulated
 from sandbox.network import namespaces
 from sandbox.network.instances import InstanceError, Instances
 from sandbox.paths import SandboxPaths, cache_root
@@ -15,11 +17,17 @@ from toolchain import engine, host
 BASE_IMAGE = "debian-13-x64"
 
 
-def claim(paths: SandboxPaths, remembered: int | None) -> int:
+def claim(paths: SandboxPaths, kind: MachineKind, remembered: int | None) -> int:
     """The sandbox's number on this host; its droplets' addresses come with it, so it is kept."""
     try:
-        return Instances().claim(paths.home, remembered=remembered)
-    except InstanceError as error:
+        match kind:
+            case MachineKind.REAL:
+                return Instances().claim(paths.home, remembered=remembered)
+            case MachineKind.SIMULATED:
+                return simulated.choose_slice(paths.home, remembered)
+            case MachineKind.NONE:
+                return 0
+    except (InstanceError, simulated.SliceError) as error:
         raise SandboxError(str(error)) from error
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from ipaddress import IPv4Network
 from typing import Any, Protocol
+
+from starlette.routing import Route
 
 from sandbox import dns_zones
 from sandbox.api.cloud import Cloud
@@ -17,17 +20,20 @@ from sandbox.dns import DnsServer
 from sandbox.edge.edge import Edge
 from sandbox.edge.layout import EdgeLayout, points_of_presence
 from sandbox.edge.state import edge_state
+from sandbox.guests import guest_routes
 from sandbox.machines import host_apt
+from sandbox.machines.guest_script import GuestScripts
 from sandbox.machines.none import RecordMachines
 from sandbox.machines.nspawn import NspawnMachines
 from sandbox.machines.port import Machines, MachineSpec
+from sandbox.machines.simulated import SimulatedMachines, claim_socket, loopback_slice
 from sandbox.network.metadata import MetadataDocument
 from sandbox.network.namespaces import bind_in_namespace
 from sandbox.network.network import NamespaceNetwork
 from sandbox.network.none import RecordNetwork
 from sandbox.network.packages import PackageProxy
 from sandbox.network.plan import RESOLVER, prefix, public_slice
-from sandbox.network.port import Network
+from sandbox.network.port import Network, Topology
 from sandbox.network.services import RouterServices
 from sandbox.paths import SandboxPaths, cache_root
 from sandbox.reality import BASE_IMAGE
@@ -51,6 +57,10 @@ class World(Protocol):
     @property
     def network(self) -> Network: ...
 
+    @property
+    def public_network(self) -> IPv4Network:
+        """Where the droplets' public addresses come from."""
+
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         """Make all that machines need before they boot."""
 
@@ -62,13 +72,17 @@ class World(Protocol):
 
     def status(self) -> Document: ...
 
+    def control_routes(self) -> Sequence[Route]:
+        """What this world adds to the control API."""
+
 
 class RecordsOnly:
     """A world in which nothing boots and no packet moves."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, config: SandboxConfig, store: Store) -> None:
         self.machines: Machines = RecordMachines(store)
         self.network: Network = RecordNetwork()
+        self.public_network = public_slice(config.instance)
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         """There is nothing to make."""
@@ -81,6 +95,53 @@ class RecordsOnly:
 
     def status(self) -> Document:
         return {"machines": "none: droplets are records"}
+
+    def control_routes(self) -> Sequence[Route]:
+        return ()
+
+
+class _Cables(RecordNetwork):
+    """A network that is a record, except that a guest whose cables are pulled is cut off."""
+
+    def __init__(self, machines: SimulatedMachines) -> None:
+        super().__init__()
+        self._machines = machines
+
+    async def apply(self, topology: Topology) -> None:
+        await super().apply(topology)
+        pulled = (attachment.droplet for attachment in topology.attachments if attachment.isolated)
+        await self._machines.isolate(frozenset(pulled))
+
+
+class SimulatedWorld:
+    """A world of records in which only the door of each machine, its SSH server, is there to be knocked at."""
+
+    def __init__(self, config: SandboxConfig, store: Store) -> None:
+        self._scripts = GuestScripts()
+        self._machines = SimulatedMachines(store, self._scripts)
+        self._claim = claim_socket(config.instance)
+        self.network: Network = _Cables(self._machines)
+        self.public_network = loopback_slice(config.instance)
+
+    @property
+    def machines(self) -> Machines:
+        return self._machines
+
+    async def open(self, cloud: Cloud, progress: Progress) -> None:
+        self._machines.on_exit = cloud.on_exit
+
+    async def close(self) -> None:
+        self._machines.close()
+        self._claim.close()
+
+    def way(self, host: str) -> Document | None:
+        return None
+
+    def status(self) -> Document:
+        return {"machines": "simulated: a stand-in for each droplet's SSH server, nothing behind it"}
+
+    def control_routes(self) -> Sequence[Route]:
+        return guest_routes(self._scripts)
 
 
 class _WiredMachines(NspawnMachines):
@@ -139,6 +200,13 @@ class RealWorld:
     @property
     def network(self) -> Network:
         return self._network
+
+    @property
+    def public_network(self) -> IPv4Network:
+        return self._network.plan.public
+
+    def control_routes(self) -> Sequence[Route]:
+        return ()
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         self._machines.on_exit = cloud.on_exit
@@ -229,4 +297,4 @@ def _document(cloud: Cloud, address: str) -> MetadataDocument | None:
     return None if machine is None else MetadataDocument(machine)
 
 
-__all__ = ["BASE_IMAGE", "RealWorld", "RecordsOnly", "World"]
+__all__ = ["BASE_IMAGE", "RealWorld", "RecordsOnly", "SimulatedWorld", "World"]

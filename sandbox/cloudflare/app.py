@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Network
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -25,10 +26,13 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class CloudflareSettings(Protocol):
-    """What the API must be told: the API token it accepts."""
+    """What the API must be told: the API token it accepts, and where the sandbox's own droplets live."""
 
     @property
     def cloudflare_token(self) -> str: ...
+
+    @property
+    def public_network(self) -> IPv4Network: ...
 
 
 def routes(
@@ -162,7 +166,8 @@ class _Api:
 
     async def create_record(self, request: Request) -> Response:
         body = await json_object(request)
-        return answer(records.shown(records.create(self._store, self._zone(request), body)))
+        zone, own = self._zone(request), self._settings.public_network
+        return answer(records.shown(records.create(self._store, zone, body, own)))
 
     async def get_record(self, request: Request) -> Response:
         return answer(records.shown(self._record(request)))
@@ -170,12 +175,14 @@ class _Api:
     async def replace_record(self, request: Request) -> Response:
         body = await json_object(request)
         zone, record = self._zone(request), self._record(request)
-        return answer(records.shown(records.replace(self._store, zone, record, body)))
+        own = self._settings.public_network
+        return answer(records.shown(records.replace(self._store, zone, record, body, own)))
 
     async def update_record(self, request: Request) -> Response:
         body = await json_object(request)
         zone, record = self._zone(request), self._record(request)
-        return answer(records.shown(records.update(self._store, zone, record, body)))
+        own = self._settings.public_network
+        return answer(records.shown(records.update(self._store, zone, record, body, own)))
 
     async def delete_record(self, request: Request) -> Response:
         record = self._record(request)

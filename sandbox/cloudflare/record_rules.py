@@ -11,6 +11,8 @@ from sandbox.cloudflare.envelope import ApiError, invalid_body, refuse_unknown
 from sandbox.cloudflare.names import complete, is_hostname
 from sandbox.store import Document
 
+Network = ipaddress.IPv4Network
+
 PROXIABLE = frozenset({"A", "AAAA", "CNAME"})
 AUTOMATIC = 1
 # https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/
@@ -55,8 +57,11 @@ class RecordFields:
     data: Document | None = None
 
 
-def parse(body: Document, zone: str) -> RecordFields:
-    """Check a whole record as POST and PUT send it; ApiError says what is wrong, as Cloudflare does."""
+def parse(body: Document, zone: str, own_network: Network) -> RecordFields:
+    """Check a whole record as POST and PUT send it; ApiError says what is wrong, as Cloudflare does.
+
+    Addresses in `own_network` count as public, whatever they are elsewhere.
+    """
     refuse_unknown(body, _WRITABLE | _READ_ONLY)
     kind = _text(body, "type").upper()
     if kind not in _CONTENT:
@@ -76,7 +81,7 @@ def parse(body: Document, zone: str) -> RecordFields:
     if not isinstance(body.get("settings") or {}, dict):
         raise invalid_body("Request body is invalid: settings must be an object.")
     fields = _CONTENT[kind](fields, body)
-    return _proxied(fields) if fields.proxied else fields
+    return _proxied(fields, own_network) if fields.proxied else fields
 
 
 def merge(stored: Document, changes: Document) -> Document:
@@ -88,17 +93,19 @@ def merge(stored: Document, changes: Document) -> Document:
     return kept | {field: value for field, value in changes.items() if field in _WRITABLE}
 
 
-def _proxied(fields: RecordFields) -> RecordFields:
+def _proxied(fields: RecordFields, own_network: Network) -> RecordFields:
     if fields.type not in PROXIABLE:
         raise ApiError(400, 9004, "This record type cannot be proxied.")
-    if fields.type != "CNAME" and not _reachable(fields.content):
+    if fields.type != "CNAME" and not _reachable(fields.content, own_network):
         raise ApiError(400, 9003, f"Target {fields.content} is not allowed for a proxied record.")
     # The TTL of a proxied record is Cloudflare's own affair.
     return replace(fields, ttl=AUTOMATIC)
 
 
-def _reachable(address: str) -> bool:
+def _reachable(address: str, own_network: Network) -> bool:
     parsed = ipaddress.ip_address(address)
+    if parsed in own_network:
+        return True
     private = [
         ipaddress.ip_network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
     ]

@@ -9,7 +9,7 @@ from sandbox.cloudflare import record_rules
 from sandbox.cloudflare.clock import timestamp
 from sandbox.cloudflare.envelope import ApiError
 from sandbox.cloudflare.names import complete
-from sandbox.cloudflare.record_rules import RecordFields
+from sandbox.cloudflare.record_rules import Network, RecordFields
 from sandbox.store import Document, Store
 
 KIND = "cf_record"
@@ -30,8 +30,8 @@ def get(store: Store, zone: str, record: str) -> Document:
     return found
 
 
-def create(store: Store, zone: Document, body: Document) -> Document:
-    fields = record_rules.parse(body, zone["name"])
+def create(store: Store, zone: Document, body: Document, own_network: Network) -> Document:
+    fields = record_rules.parse(body, zone["name"], own_network)
     with store.transaction():
         others = of_zone(store, zone["id"])
         if len(others) >= RECORDS_PER_ZONE:
@@ -44,9 +44,9 @@ def create(store: Store, zone: Document, body: Document) -> Document:
     return record
 
 
-def replace(store: Store, zone: Document, record: Document, body: Document) -> Document:
+def replace(store: Store, zone: Document, record: Document, body: Document, own_network: Network) -> Document:
     """PUT: what the body leaves out falls back to its default."""
-    fields = record_rules.parse(body, zone["name"])
+    fields = record_rules.parse(body, zone["name"], own_network)
     with store.transaction():
         others = [other for other in of_zone(store, zone["id"]) if other["id"] != record["id"]]
         refuse_conflict(fields, others)
@@ -56,9 +56,9 @@ def replace(store: Store, zone: Document, record: Document, body: Document) -> D
     return changed
 
 
-def update(store: Store, zone: Document, record: Document, body: Document) -> Document:
+def update(store: Store, zone: Document, record: Document, body: Document, own_network: Network) -> Document:
     """PATCH: what the body leaves out stays."""
-    return replace(store, zone, record, record_rules.merge(record, body))
+    return replace(store, zone, record, record_rules.merge(record, body), own_network)
 
 
 def shown(record: Document) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,9 +21,13 @@ from sandbox.store import Store
 TOKEN = "t0ken_" + "x" * 34
 
 
+OWN_NETWORK = IPv4Network("127.64.16.0/20")
+
+
 @dataclass(frozen=True)
 class Settings:
     cloudflare_token: str = TOKEN
+    public_network: IPv4Network = OWN_NETWORK
 
 
 @dataclass
@@ -184,6 +189,10 @@ async def test_proxied_record_has_automatic_ttl(api: Api) -> None:
     assert (await api.add(proxied=True, ttl=300))["ttl"] == 1
 
 
+async def test_the_sandboxs_own_droplets_may_be_proxied_wherever_they_live(api: Api) -> None:
+    assert (await api.add(proxied=True, content="127.64.16.9"))["proxied"] is True
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
@@ -196,6 +205,7 @@ async def test_proxied_record_has_automatic_ttl(api: Api) -> None:
         ({"type": "NONE"}, 9001),
         ({"type": "TXT", "content": "hello", "proxied": True}, 9004),
         ({"proxied": True, "content": "10.0.0.1"}, 9003),
+        ({"proxied": True, "content": "127.0.0.1"}, 9003),
         ({"ttl": 59}, 9021),
         ({"ttl": 86401}, 9021),
         ({"ttl": True}, 9021),

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from sandbox import config, lifecycle, processes
-from sandbox.config import ConfigError
+from sandbox.config import ConfigError, MachineKind
 from sandbox.lifecycle import SandboxError
 from sandbox.paths import MARKER, SandboxPaths
 
 
-def prepare(home: Path, *, port: int | None = 0, machines: bool = False) -> config.SandboxConfig:
+def prepare(
+    home: Path, *, port: int | None = 0, machines: MachineKind = MachineKind.NONE
+) -> config.SandboxConfig:
     paths = SandboxPaths(home)
     return lifecycle.prepare(
         paths, port=port, machines=machines, zones=["foobar.com"], claim_instance=lambda known: known or 3
@@ -34,8 +36,8 @@ def test_what_it_keeps_is_closed_to_others(tmp_path: Path) -> None:
 
 def test_records_do_not_turn_into_machines(tmp_path: Path) -> None:
     prepare(tmp_path / "home")
-    with pytest.raises(SandboxError, match="made with records only"):
-        prepare(tmp_path / "home", machines=True)
+    with pytest.raises(SandboxError, match="made with `--machines none`"):
+        prepare(tmp_path / "home", machines=MachineKind.REAL)
 
 
 def test_damaged_configuration_names_the_file_and_the_way_on(tmp_path: Path) -> None:

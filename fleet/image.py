@@ -21,12 +21,14 @@ APP_DIRECTORY: Final = "app"
 APP_CALLABLE: Final = "visits.wsgi:app"
 DIGEST_LETTERS: Final = 8
 
-# Leaves no trace of the machine that was baked on: its identity, keys, logs, and what only baking needed.
+# Leaves no trace of the machine that was baked on: its identity, keys, logs, and what only baking needed. The
+# journal is moved to memory first, or it would go on writing while the machine shuts down.
 CLEAN: Final = """set -eu
 apt-get -qq clean
 rm -rf /var/lib/apt/lists/* /tmp/* /var/tmp/* /root/.cache
 cloud-init clean --logs --machine-id
-rm -f /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /root/.bash_history /var/lib/systemd/random-seed
+rm -f /etc/hostname /etc/ssh/ssh_host_* /root/.ssh/authorized_keys /root/.bash_history /var/lib/systemd/random-seed
+journalctl --relinquish-var
 rm -rf /var/log/journal/*
 find /var/log -type f -exec truncate --size 0 {} +
 sync

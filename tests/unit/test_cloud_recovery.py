@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,38 @@ async def test_a_create_that_was_cut_off_is_finished(tmp_path: Path, method: str
     assert api.cloud.machines.running(droplet["id"])
     [action] = (await api.get("/v2/actions"))["actions"]
     assert action["status"] == "completed"
+    await api.cloud.stop()
+
+
+async def hang(path: str) -> None:
+    """Run a cloud that never gets further than making a droplet's machine; says when it is there."""
+    machines = Stuck(Store(path), "create")
+    api = await opened(path, machines)
+    await api.droplet(settle=False)
+    await machines.reached.wait()
+    sys.stdout.write("reached\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+async def test_an_action_survives_a_kill(tmp_path: Path) -> None:
+    path = str(tmp_path / "cloud.sqlite")
+    program = f"import asyncio; from tests.unit.test_cloud_recovery import hang; asyncio.run(hang({path!r}))"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"reached\n"
+    child.kill()
+    await child.wait()
+
+    api = await opened(path)
+    await api.cloud.settled()
+
+    [action] = (await api.get("/v2/actions"))["actions"]
+    assert (action["type"], action["status"]) == ("create", "completed")
+    [droplet] = (await api.get("/v2/droplets"))["droplets"]
+    assert droplet["status"] == "active"
     await api.cloud.stop()
 
 

@@ -61,7 +61,10 @@ def _say(text: str) -> None:
 @app.command()
 def up(
     home: Home = None,
-    port: Annotated[int | None, typer.Option(help="API port on 127.0.0.1; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="API port on 127.0.0.1; 0 takes a free one.", envvar="FLOTILLA_SANDBOX_PORT"),
+    ] = None,
     machines: Annotated[
         str,
         typer.Option(
@@ -72,6 +75,7 @@ def up(
     zone: Annotated[
         list[str] | None, typer.Option(help="A zone of the Cloudflare account; may be given more than once.")
     ] = None,
+    rate_limits: Annotated[bool, typer.Option(help="Refuse too many requests, as the real APIs do.")] = True,
 ) -> None:
     """Start it, or say that it runs. State of an earlier run comes back, its machines boot again."""
     kind = _machine_kind(machines)
@@ -86,6 +90,7 @@ def up(
         port=port,
         machines=kind,
         zones=zone or [DEFAULT_ZONE],
+        rate_limits=rate_limits,
         claim_instance=lambda known: reality.claim(paths, kind, known),
     )
     if kind is MachineKind.REAL:

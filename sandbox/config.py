@@ -21,6 +21,7 @@ PORTS = (
     "edge-http-2",
     "edge-http-3",
     "dns",
+    "s3",
 )
 
 
@@ -52,10 +53,17 @@ class SandboxConfig:
     ports: dict[str, int]
     # Zones that the Cloudflare account owns from its first day, as a customer's does who moved them there.
     zones: list[str]
+    rate_limits: bool = True
 
 
 def new_config(
-    *, port: int, machines: MachineKind, instance: int, ports: dict[str, int], zones: list[str]
+    *,
+    port: int,
+    machines: MachineKind,
+    instance: int,
+    ports: dict[str, int],
+    zones: list[str],
+    rate_limits: bool,
 ) -> SandboxConfig:
     return SandboxConfig(
         port=port,
@@ -70,6 +78,7 @@ def new_config(
         spaces_secret=secrets.token_urlsafe(30),
         ports=ports,
         zones=zones,
+        rate_limits=rate_limits,
     )
 
 

@@ -17,11 +17,13 @@ from sandbox import cloudflare, processes
 from sandbox.api.app import create_app
 from sandbox.api.cloud import Cloud
 from sandbox.api.server import make_server
-from sandbox.api.settings import CloudSettings
+from sandbox.api.settings import CloudSettings, RateLimits
 from sandbox.children import providers
+from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import MachineKind, SandboxConfig
 from sandbox.paths import SandboxPaths
+from sandbox.s3 import S3Server
 from sandbox.site import site_routes
 from sandbox.store import Store
 from sandbox.world import RealWorld, RecordsOnly, SimulatedWorld, World
@@ -97,8 +99,13 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
         for name in config.zones:
             if not any(zone["name"] == name for zone in store.all("cf_zone")):
                 cloudflare.zones.create(store, {"name": name, "type": "full"})
+        storage = S3Server(paths.home, config.ports["s3"], config.spaces_key)
+        stack.push_async_callback(storage.stop)
+        # Slow to start and needed by nothing else: it comes up beside the rest.
+        storing = asyncio.create_task(storage.start(), name="object storage")
         cloud = await _open(stack, paths, config, store, announcer)
         await stack.enter_async_context(providers(paths, config).running())
+        await storing
         announcer.ready()
         await stopping.wait()
         _log.info("stopping")
@@ -117,11 +124,13 @@ async def _open(
         control_token=config.control_token,
         public_network=world.public_network,
         edge_ranges=(*ranges.ipv4, *ranges.ipv6),
+        rate_limits=RateLimits() if config.rate_limits else None,
     )
+    window = REQUESTS_PER_WINDOW if config.rate_limits else None
     cloud = Cloud(store, world.machines, world.network, settings)
     app = create_app(
         cloud,
-        extra_routes=cloudflare.routes(store, settings),
+        extra_routes=cloudflare.routes(store, settings, requests_per_window=window),
         control_routes=[*site_routes(world), *world.control_routes()],
         status=world.status,
     )

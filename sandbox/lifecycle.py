@@ -46,6 +46,7 @@ def prepare(
     machines: MachineKind,
     zones: list[str],
     claim_instance: Callable[[int | None], int],
+    rate_limits: bool = True,
 ) -> SandboxConfig:
     """Make the home and its configuration, or take the one that is there; the port may be changed.
 
@@ -61,6 +62,7 @@ def prepare(
             instance=claim_instance(None),
             ports=_ports({}, chosen),
             zones=zones,
+            rate_limits=rate_limits,
         )
     elif known.machines != machines:
         raise SandboxError(
@@ -74,6 +76,7 @@ def prepare(
             instance=claim_instance(known.instance),
             ports=_ports(known.ports, known.port),
             zones=list(dict.fromkeys([*known.zones, *zones])),
+            rate_limits=rate_limits,
         )
     if config != known:
         configuration.save(paths.config, config)

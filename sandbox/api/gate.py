@@ -7,7 +7,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -35,6 +35,7 @@ class Recorded:
     body: Any
     status: int | None = None
     seconds: float = 0.0
+    at: float = field(default_factory=time.time)  # of its arrival, seconds since the epoch
 
 
 class RequestLog:

@@ -18,6 +18,7 @@ def api_variables(config: SandboxConfig) -> dict[str, str]:
         "DIGITALOCEAN_TOKEN": config.token,
         "CLOUDFLARE_BASE_URL": f"{base}/client/v4",
         "CLOUDFLARE_API_TOKEN": config.cloudflare_token,
+        "SPACES_ENDPOINT_URL": f"http://127.0.0.1:{config.ports['s3']}",
         "SPACES_ACCESS_KEY_ID": config.spaces_key,
         "SPACES_SECRET_ACCESS_KEY": config.spaces_secret,
     }

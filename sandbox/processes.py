@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def of_sandbox(home: Path) -> list[int]:
         if wanted in environment.split(b"\0") and ProcessId.of(int(entry.name)) is not None:
             found.append(int(entry.name))
     return found
+
+
+def memory_bytes(pids: Iterable[int]) -> int:
+    """Memory these processes take, what they share with others counted by its share (PSS, proc(5))."""
+    total = 0
+    for pid in pids:
+        try:
+            rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total * 1024
 
 
 def end(pids: list[int], *, patience: float) -> None:

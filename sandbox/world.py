@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from starlette.routing import Route
 
-from sandbox import dns_zones
+from sandbox import dns_zones, processes
 from sandbox.api.cloud import Cloud
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import SandboxConfig
@@ -26,6 +27,7 @@ from sandbox.machines.guest_script import GuestScripts
 from sandbox.machines.none import RecordMachines
 from sandbox.machines.nspawn import NspawnMachines
 from sandbox.machines.port import Machines, MachineSpec
+from sandbox.machines.runner import marked_runners
 from sandbox.machines.simulated import SimulatedMachines, claim_socket, loopback_slice
 from sandbox.network.metadata import MetadataDocument
 from sandbox.network.namespaces import bind_in_namespace
@@ -35,7 +37,7 @@ from sandbox.network.packages import PackageProxy
 from sandbox.network.plan import RESOLVER, prefix, public_slice
 from sandbox.network.port import Network, Topology
 from sandbox.network.services import RouterServices
-from sandbox.paths import SandboxPaths, cache_root
+from sandbox.paths import MARKER, SandboxPaths, cache_root
 from sandbox.reality import BASE_IMAGE
 from sandbox.store import Document, Store
 
@@ -166,6 +168,7 @@ class RealWorld:
     """Machines by systemd-nspawn, networks by namespaces, the edge by HAProxy, names by our own server."""
 
     def __init__(self, paths: SandboxPaths, config: SandboxConfig, store: Store) -> None:
+        self._home = paths.home
         self._config = config
         self._store = store
         self._network = NamespaceNetwork(config.instance, public_slice(config.instance))
@@ -289,7 +292,17 @@ class RealWorld:
             "edge_ca": str(self._edge.ca_file),
             "dns": f"127.0.0.1:{ports['dns']}",
             "network_instance": self._config.instance,
+            "memory_bytes": self._memory(),
+            "machine_memory_bytes": {
+                str(droplet["id"]): self._machines.memory_bytes(droplet["id"])
+                for droplet in self._store.all("droplet")
+            },
         }
+
+    def _memory(self) -> int:
+        """The sandbox itself: the daemon and its programs, without the machines."""
+        own = {os.getpid(), *processes.of_sandbox(self._home)}
+        return processes.memory_bytes(own - marked_runners(self._home, MARKER))
 
 
 def _document(cloud: Cloud, address: str) -> MetadataDocument | None:

@@ -61,7 +61,7 @@ def _warm(bed: Bed, project: Path) -> Iterator[Row]:
 def _memory(bed: Bed) -> Iterator[Row]:
     status = bed.status()
     for droplet in status["droplets"]:
-        used = droplet["memory_bytes"] / 1e6
+        used = status["machine_memory_bytes"][str(droplet["id"])] / 1e6
         yield Row(
             f"memory of {droplet['name'].rsplit('-', 1)[0]}",
             f"{used:.0f} MB",

@@ -19,6 +19,15 @@ class _Peers:
     by_tag: Mapping[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wall:
+    """A firewall with its rules resolved."""
+
+    firewall: Document
+    inbound: tuple[Allow, ...]
+    outbound: tuple[Allow, ...]
+
+
 def resolve(
     droplets: Sequence[Document],
     firewalls: Sequence[Document],
@@ -31,8 +40,10 @@ def resolve(
     A droplet under no firewall lets everything pass; under one or more, only what some rule of them allows.
     """
     peers = _peers(droplets)
+    # Once per firewall, not per droplet: a tag may stand for hundreds of addresses.
+    walls = [_wall(firewall, peers) for firewall in firewalls]
     return Topology(
-        attachments=tuple(_attachment(droplet, firewalls, peers, isolated) for droplet in droplets),
+        attachments=tuple(_attachment(droplet, walls, isolated) for droplet in droplets),
         edge_ranges=tuple(edge_ranges),
     )
 
@@ -55,25 +66,29 @@ def _peers(droplets: Sequence[Document]) -> _Peers:
     return _Peers(by_droplet, by_tag)
 
 
-def _attachment(
-    droplet: Document, firewalls: Sequence[Document], peers: _Peers, isolated: Collection[int]
-) -> Attachment:
-    held = [firewall for firewall in firewalls if covers(firewall, droplet)]
+def _wall(firewall: Document, peers: _Peers) -> _Wall:
+    inbound = [_allow(rule, rule["sources"], peers) for rule in firewall["inbound_rules"]]
+    outbound = [_allow(rule, rule["destinations"], peers) for rule in firewall["outbound_rules"]]
+    return _Wall(firewall, tuple(inbound), tuple(outbound))
+
+
+def _attachment(droplet: Document, walls: Sequence[_Wall], isolated: Collection[int]) -> Attachment:
+    held = [wall for wall in walls if covers(wall.firewall, droplet)]
     return Attachment(
         droplet=droplet["id"],
         public=to_interface(droplet["public"]),
         private=to_interface(droplet["private"]),
         vpc=droplet["vpc"],
         firewalled=bool(held),
-        inbound=_allowed(held, "inbound_rules", "sources", peers),
-        outbound=_allowed(held, "outbound_rules", "destinations", peers),
+        inbound=_together(wall.inbound for wall in held),
+        outbound=_together(wall.outbound for wall in held),
         isolated=droplet["id"] in isolated,
     )
 
 
-def _allowed(firewalls: Sequence[Document], rules: str, ends: str, peers: _Peers) -> tuple[Allow, ...]:
-    allows = (_allow(rule, rule[ends], peers) for firewall in firewalls for rule in firewall[rules])
-    return tuple(dict.fromkeys(allow for allow in allows if allow.peers))
+def _together(allowed: Iterable[tuple[Allow, ...]]) -> tuple[Allow, ...]:
+    """What several firewalls allow, each rule once; rules that name nobody are left out."""
+    return tuple(dict.fromkeys(allow for allows in allowed for allow in allows if allow.peers))
 
 
 def _allow(rule: Document, ends: Document, peers: _Peers) -> Allow:

@@ -204,7 +204,8 @@ def main() -> None:
     except FleetError as error:
         print(f"fleet: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except SeedError as error:
+    except (SeedError, OSError) as error:
+        # A full disk, a file that may not be read: the text names the file.
         print(f"fleet: {error}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as ended:

@@ -50,13 +50,20 @@ async def connect(target: Target) -> asyncssh.SSHClientConnection:
     """One try. Raises UnreachableError or StrangerError."""
     where = f"{target.host}:{target.port}"
     try:
+        login, known = (
+            asyncssh.import_private_key(target.private_key),
+            asyncssh.import_public_key(target.host_key),
+        )
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise StrangerError(f"an SSH key for {where} cannot be read: {error}") from error
+    try:
         return await asyncio.wait_for(
             asyncssh.connect(
                 target.host,
                 target.port,
                 username=target.user,
-                client_keys=[asyncssh.import_private_key(target.private_key)],
-                known_hosts=([asyncssh.import_public_key(target.host_key)], [], []),
+                client_keys=[login],
+                known_hosts=([known], [], []),
                 preferred_auth="publickey",
                 agent_path=None,
                 config=None,

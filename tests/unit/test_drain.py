@@ -124,6 +124,12 @@ async def test_a_machine_that_refuses_our_key_is_a_stranger() -> None:
             await ssh.connect(replace(target, private_key=other))
 
 
+async def test_a_key_that_cannot_be_read_is_no_traceback(unused_tcp_port: int) -> None:
+    target = ssh.Target("127.0.0.1", "rubbish", private_key="rubbish", port=unused_tcp_port)
+    with pytest.raises(ssh.StrangerError, match="cannot be read"):
+        await ssh.connect(target)
+
+
 async def test_connecting_waits_for_a_machine_that_still_boots(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

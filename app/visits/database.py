@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import queue
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,7 +16,8 @@ from typing import Any, Final, Protocol
 Statement = tuple[str, Sequence[object]]
 
 TIMEOUT_SECONDS: Final = 5
-IDLE_CONNECTIONS: Final = 8
+# At once and for each process: the database has as many for all members together as its own limit says.
+CONNECTIONS: Final = 8
 
 
 class DatabaseError(Exception):
@@ -40,18 +42,20 @@ class SqlDatabase:
         self.count_up = count_up
         self._open = open_connection
         self._errors: tuple[type[Exception], ...] = (*errors, OSError)
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue(IDLE_CONNECTIONS)
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._free = threading.Semaphore(CONNECTIONS)
 
     def run(self, *statements: Statement) -> list[tuple[Any, ...]]:
+        if not self._free.acquire(timeout=TIMEOUT_SECONDS):
+            raise DatabaseError(f"all {CONNECTIONS} connections were busy for {TIMEOUT_SECONDS} s")
         try:
             connection = self._living()
             rows = self._transaction(connection, statements)
+            self._idle.put(connection)
         except self._errors as error:
             raise DatabaseError(f"{type(error).__name__}: {error}") from error
-        try:
-            self._idle.put_nowait(connection)
-        except queue.Full:
-            connection.close()
+        finally:
+            self._free.release()
         return rows
 
     def _living(self) -> Any:

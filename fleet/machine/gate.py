@@ -26,15 +26,15 @@ class Outcome:
     log: tuple[str, ...] = ()
 
 
-def judge(host: Host, clock: Clock, checks: Sequence[Check]) -> list[Outcome]:
-    """Ask every check, waiting for each as long as it may take; after a failure nothing is waited for any more."""
+def judge(host: Host, clock: Clock, checks: Sequence[Check], patience: float = float("inf")) -> list[Outcome]:
+    """Ask every check, waiting for each as long as it may take, and no longer than `patience` seconds; after a
+    failure nothing is waited for any more."""
     outcomes: list[Outcome] = []
     explained: set[str] = set()
-    patient = True
     for check in checks:
-        outcome = _ask(clock, check, check.seconds if patient else 0)
+        outcome = _ask(clock, check, min(check.seconds, patience))
         if not outcome.ok:
-            patient = False
+            patience = 0
             silent = [unit for unit in check.units() if unit not in explained]
             explained.update(silent)
             outcome = replace(outcome, log=units.log(host, silent) if silent else ())
@@ -88,6 +88,9 @@ def lines(outcomes: Sequence[Outcome]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="flotilla-gate", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--patience", type=float, default=float("inf"), metavar="SECONDS", help="wait no longer for any check"
+    )
     arguments = parser.parse_args()
     host = Host()
     try:
@@ -95,7 +98,9 @@ def main() -> int:
         received = host.read(places.SETTINGS)
         if received is None:
             raise MachineError(f"{places.SETTINGS} is missing: no bundle was received yet")
-        outcomes = judge(host, Clock(), checks_for(host, machine, Settings.from_json(received)))
+        outcomes = judge(
+            host, Clock(), checks_for(host, machine, Settings.from_json(received)), arguments.patience
+        )
     except (ConfigError, MachineError, OSError) as error:
         print(f"FAIL gate: {error}", file=sys.stderr)
         return 1

@@ -55,6 +55,18 @@ def test_after_a_failure_the_others_are_asked_once(tmp_path: Path) -> None:
     assert outcomes[1].seconds == 0
 
 
+def test_patience_can_be_cut_short(tmp_path: Path) -> None:
+    [outcome] = gate.judge(FakeHost(tmp_path), FakeClock(), [Check("a", answers("no"), 900)], 3)
+    assert outcome.seconds == 3
+
+
+def test_a_log_is_shown_once(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.answer("journalctl", "line")
+    down = [Check(name, answers("down"), 0, lambda: ("nginx",)) for name in ("tls", "app")]
+    assert [outcome.log for outcome in gate.judge(host, FakeClock(), down)] == [("line",), ()]
+
+
 def test_a_check_that_stumbles_is_a_failed_check(tmp_path: Path) -> None:
     def stumbles() -> str | None:
         raise OSError("disk")

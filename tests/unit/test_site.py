@@ -173,6 +173,13 @@ def test_a_failed_transaction_closes_its_connection() -> None:
     assert connection.committed == 0
 
 
+def test_a_database_whose_connections_are_all_busy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.visits.database.TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr("app.visits.database.CONNECTIONS", 0)
+    with pytest.raises(DatabaseError, match="connections were busy"):
+        SqlDatabase(Connection, (DriverError,), "up").run(("a", ()))
+
+
 @pytest.mark.parametrize(
     ("engine", "module", "demanded"),
     [

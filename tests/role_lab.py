@@ -199,9 +199,16 @@ class RoleLab:
         finally:
             connection.close()
 
-    def connection(self, guest: Guest, name: str = SITE) -> http.client.HTTPConnection:
-        """A TLS connection from the edge, which checks the member's certificate and can be used many times."""
+    def connection(
+        self, guest: Guest, name: str = SITE, *, client: Path | None = None
+    ) -> http.client.HTTPConnection:
+        """A TLS connection from the edge, which checks the member's certificate and can be used many times.
+
+        `client`: a PEM file with the certificate and key that the edge shows.
+        """
         context = ssl.create_default_context(cadata=self.identity.authority().certificate_pem)
+        if client is not None:
+            context.load_cert_chain(client)
         plain: socket.socket = self.edge().connect(guest.address, 443, source=EDGE_ADDRESS, seconds=5)
         connection = http.client.HTTPConnection(name)
         connection.sock = context.wrap_socket(plain, server_hostname=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import ssl
@@ -172,6 +173,23 @@ async def test_a_certificate_of_its_own_is_made_when_none_is_given(site: Site) -
     without = {name: text for name, text in site.bundle.secrets.items() if not name.startswith("tls.")}
     await site.web.run(commands.RECEIVE, replace(site.bundle, secrets=without).to_json())
     try:
+        await site.web.run(commands.GATE)
+    finally:
+        await site.web.run(commands.RECEIVE, site.bundle.to_json())
+    assert site.lab.visit(site.web)[0] == 200
+
+
+async def test_with_an_origin_pull_authority_only_its_clients_are_served(site: Site, tmp_path: Path) -> None:
+    authority = IDENTITY.authority().certificate_pem
+    guarded = replace(site.bundle, settings=replace(site.bundle.settings, origin_pull_ca=authority))
+    await site.web.run(commands.RECEIVE, guarded.to_json())
+    try:
+        with pytest.raises(http.client.RemoteDisconnected):
+            site.lab.visit(site.web)
+        client = IDENTITY.certificate("edge", client=True)
+        pair = tmp_path / "client.pem"
+        pair.write_text(client.certificate_pem + client.private_key_pem)
+        assert ask(site.lab.connection(site.web, client=pair))[0] == 200
         await site.web.run(commands.GATE)
     finally:
         await site.web.run(commands.RECEIVE, site.bundle.to_json())

@@ -1,0 +1,62 @@
+"""One sandbox with simulated machines for all tests of the ring, and a stack of its own for each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.local_cloud import LocalCloud, local_cloud
+from tests.engine.own_network import own_network
+from tests.engine.site import Site, Template, make_images, make_template
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(scope="package")
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A sandbox with simulated machines and golden images in the account."""
+    with (
+        own_network(),
+        local_cloud(tmp_path_factory.mktemp("sandbox") / "home", machines="simulated") as cloud,
+    ):
+        make_images(cloud)
+        yield cloud
+
+
+@pytest.fixture(scope="package")
+def template(simulation: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return make_template(tmp_path_factory.mktemp("template") / "program", simulation)
+
+
+@pytest.fixture(scope="package")
+def numbers() -> Iterator[int]:
+    return itertools.count()
+
+
+@pytest.fixture(scope="module")
+def module_site(
+    simulation: LocalCloud,
+    template: Template,
+    numbers: Iterator[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """A stack that the tests of a module share."""
+    number = next(numbers)
+    root = tmp_path_factory.mktemp("site") / "program"
+    yield Site.create(root, simulation, template, f"shared{number}", number)
+    simulation.calm()
+    simulation.wipe()
+
+
+@pytest.fixture
+def site(
+    simulation: LocalCloud, template: Template, numbers: Iterator[int], tmp_path: Path
+) -> Iterator[Site]:
+    """A stack that was never up; whatever becomes of it is removed from the cloud afterwards."""
+    number = next(numbers)
+    yield Site.create(tmp_path / "program", simulation, template, f"site{number}", number)
+    simulation.calm()
+    simulation.wipe()

@@ -10,10 +10,10 @@ import errno
 from socket import socket
 from typing import Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped] # on machines only
 
 
-class Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types, and is on machines only
+class Worker(ThreadWorker):  # type: ignore[misc] # its types are not known here
     """Every accepted connection is answered, also while stopping."""
 
     def accept(self, server: Any, listener: socket) -> None:

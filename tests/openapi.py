@@ -143,7 +143,7 @@ class OpenApi:
             return
         if schema is None:
             raise NonConformingError(f"{operation.path}: a body is accepted but not described")
-        self._validate(schema, _forgiven(body), f"{operation.path}: request")
+        self._validate(schema, _forgiven(operation, body), f"{operation.path}: request")
 
     def _check_answer(self, operation: Operation, status: int, answer: Any) -> None:
         responses = operation.document["responses"]
@@ -172,10 +172,11 @@ class OpenApi:
             raise NonConformingError(f"{place}: at {where or 'the top'}: {error.message[:400]}")
 
 
-def _forgiven(body: Any) -> Any:
+def _forgiven(operation: Operation, body: Any) -> Any:
     """A request without what the real API takes from DigitalOcean's own clients although the description does not.
 
-    Null for no SSH keys, no `ports` in a rule for ICMP, and an empty environment of a project.
+    Null for no SSH keys, no `ports` in a rule for ICMP, an empty environment of a project, and no type in a change
+    of a DNS record.
     """
     if not isinstance(body, dict):
         return body
@@ -184,6 +185,8 @@ def _forgiven(body: Any) -> Any:
         for name, value in body.items()
         if not (name == "ssh_keys" and value is None) and not (name == "environment" and value == "")
     }
+    if operation.path.endswith("/records/{domain_record_id}"):
+        clean.setdefault("type", "A")
     for side in ("inbound_rules", "outbound_rules"):
         if clean.get(side):
             clean[side] = [

@@ -177,6 +177,22 @@ async def test_a_record_changes_in_place(api: Api, method: str) -> None:
     assert shown["data"] == "old.example.net"
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_change_may_leave_the_type_out(api: Api, method: str) -> None:
+    made = await record(api, type="CNAME", data="old.example.net.")
+
+    changed = await api.call(method, f"{RECORDS}/{made['id']}", {"name": "www", "data": "new.example.net."})
+
+    shown = changed.body["domain_record"]
+    assert (shown["type"], shown["data"]) == ("CNAME", "new.example.net")
+
+
+async def test_a_new_record_needs_a_type(api: Api) -> None:
+    reply = await api.refused("POST", RECORDS, {"name": "www", "data": "198.51.100.7"})
+
+    assert (reply.status, reply.message) == (422, "type is required")
+
+
 async def test_a_record_keeps_its_type(api: Api) -> None:
     made = await record(api)
 

@@ -219,11 +219,23 @@ async def test_resources_move_between_projects(api: Api) -> None:
     assert (await api.call("DELETE", path)).status == 204
 
 
-@pytest.mark.parametrize(("urn", "status"), [("do:droplet:1", 404), ("do:space:x", 400), ("droplet:1", 400)])
-async def test_a_project_takes_only_what_exists(api: Api, urn: str, status: int) -> None:
+@pytest.mark.parametrize("urn", ["do:space:x", "droplet:1"])
+async def test_a_project_takes_only_what_it_can_hold(api: Api, urn: str) -> None:
     reply = await api.refused("POST", "/v2/projects/default/resources", {"resources": [urn]})
 
-    assert reply.status == status
+    assert reply.status == 400
+
+
+async def test_what_is_gone_is_told_beside_what_is_assigned(api: Api) -> None:
+    urns = [f"do:droplet:{(await api.droplet())['id']}", "do:droplet:1"]
+    project = (await api.made("/v2/projects", {"name": "site", "purpose": "Web Application"}))["project"]
+    path = f"/v2/projects/{project['id']}/resources"
+
+    reply = await api.call("POST", path, {"resources": urns})
+
+    assert reply.status == 200
+    assert [one["status"] for one in reply.body["resources"]] == ["assigned", "not_found"]
+    assert [one["urn"] for one in (await api.get(path))["resources"]] == urns[:1]
 
 
 async def test_the_default_moves_and_keeps_its_resources(api: Api) -> None:

@@ -172,32 +172,35 @@ def list_resources(call: Call) -> Answer:
     return call.listing("resources", urns, shown)
 
 
-def _resource(call: Call, urn: str, assigned_at: str, status: str) -> Document:
+def _resource(call: Call, urn: str, assigned_at: str | None, status: str) -> Document:
+    """One entry of an answer; `assigned_at` is None for what could not be assigned."""
     _, word, name = urn.split(":", 2)
     link = f"{call.origin}{_KINDS[word][1]}/{name}"
-    return {"urn": urn, "assigned_at": assigned_at, "links": {"self": link}, "status": status}
+    since = {} if assigned_at is None else {"assigned_at": assigned_at}
+    return {"urn": urn, **since, "links": {"self": link}, "status": status}
 
 
 def assign(call: Call) -> Answer:
     project, body = _named(call), call.body(Assignment)
     known = _everything(call.store)
     for urn in body.resources:
-        if urn not in known:
-            _refuse(urn)
+        _check_form(urn)
     held = set(_urns(call.store, project))
     now = call.cloud.stamp()
     answers = []
     for urn in body.resources:
+        if urn not in known:
+            answers.append(_resource(call, urn, None, "not_found"))
+            continue
         answers.append(_resource(call, urn, now, "already_assigned" if urn in held else "assigned"))
         _assign(call, project, urn)
     return Answer(200, {"resources": answers})
 
 
-def _refuse(urn: str) -> None:
+def _check_form(urn: str) -> None:
     parts = urn.split(":", 2)
     if len(parts) != len(("do", "kind", "name")) or parts[0] != "do" or parts[1] not in _KINDS:
         raise bad_request(f"{urn!r} is no URN of a resource that projects of the sandbox can hold")
-    raise not_found(f"resource {urn} not found")
 
 
 def _assign(call: Call, project: Document, urn: str) -> None:

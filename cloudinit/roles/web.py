@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cloudinit import archive as archives
@@ -74,6 +75,7 @@ def archive(image: WebImage) -> bytes:
     return archives.pack(files(image))
 
 
+@lru_cache(maxsize=4)  # asked for by every machine of a tier, and the files are read for it
 def digest(image: WebImage) -> str:
     """Everything that goes into the image, as one SHA-256 in hexadecimal."""
     return archives.digest([*files(image), File("user-data", bake(image).encode())])

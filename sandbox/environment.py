@@ -30,13 +30,14 @@ def exports(paths: SandboxPaths, config: SandboxConfig, engine: Path | None) -> 
     variables = api_variables(config) | {
         "PULUMI_BACKEND_URL": f"file://{paths.pulumi_state}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(paths.passphrase),
-        "PULUMI_HOME": str(paths.pulumi_home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
     # The interpreter's own directory, unresolved: in a virtual environment it holds `fleet` as well.
     path = [str(Path(sys.executable).parent)]
     if engine is not None:
         path = [str(engine), *path]
+        # An official engine keeps its own home, where its plugins are.
+        variables["PULUMI_HOME"] = str(paths.pulumi_home)
         attached = [f"{name}:{config.ports[name]}" for name in PROVIDERS]
         variables["PULUMI_DEBUG_PROVIDERS"] = ",".join(attached)
         variables["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"

@@ -47,7 +47,7 @@ def baked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Baked]:
     try:
         config = load_config(SandboxPaths(home).config)
         assert config is not None
-        cloud = LocalCloud(config)
+        cloud = LocalCloud(home, config)
         project = Project.create(root / "project", "", extra=cloud.variables)
         (project.root / "app").mkdir()
         (project.root / "app" / "hello.py").write_text(SITE)

@@ -14,7 +14,9 @@ PATHS = SandboxPaths(Path("/somewhere"))
 @pytest.fixture
 def config() -> SandboxConfig:
     ports = {name: 7400 + number for number, name in enumerate(PORTS)}
-    return new_config(port=7380, machines=MachineKind.NONE, instance=0, ports=ports, zones=[])
+    return new_config(
+        port=7380, machines=MachineKind.NONE, instance=0, ports=ports, zones=[], rate_limits=True
+    )
 
 
 def test_our_engine_is_found_first_and_gets_our_providers(config: SandboxConfig) -> None:

@@ -138,18 +138,27 @@ class FileLocks:
         path.unlink(missing_ok=True)
 
 
+def file_root(backend_url: str, directory: Path) -> Path | None:
+    """Where a `file://` backend keeps its things, None for other backends. `directory`: what a relative path is
+    relative to."""
+    parts = urlsplit(backend_url)
+    if parts.scheme != "file":
+        return None
+    return directory / Path(f"{parts.netloc}{parts.path}").expanduser()
+
+
 def open_locks(backend_url: str, project: str, stack: str, directory: Path) -> LockStore:
-    """The locks of a stack. `directory`: what a relative `file://` path is relative to.
+    """The locks of a stack. `directory`: see `file_root`.
 
     Raises FleetError for a backend whose locks cannot be looked at.
     """
-    parts = urlsplit(backend_url)
-    if parts.scheme != "file":
+    root = file_root(backend_url, directory)
+    if root is None:
+        parts = urlsplit(backend_url)
         raise FleetError(
             f"fleet recover looks at locks in file:// backends only, and this is {parts.scheme}://{parts.netloc}; "
             f"when you are sure that no run is at work on {stack}, use `pulumi cancel --stack {stack}`"
         )
-    root = directory / Path(f"{parts.netloc}{parts.path}").expanduser()
     return FileLocks(root / ".pulumi" / "locks" / "organization" / project / stack)
 
 

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet import locks
+from fleet import locks, state_files
 from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError, LockedError
@@ -56,11 +56,13 @@ def clouds_from_environment() -> Clouds:
 
 
 def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Callable[[], None]) -> Recovery:
-    """Release dead locks, settle pending creates, refresh. Raises LockedError while a run is at work.
+    """Release dead locks, mend the state's files, settle pending creates, refresh. Raises LockedError while a run is at work.
 
     Every step may be cut off and done again: the state is written once, with all of the settlements.
     """
     released = _release(cli, stack, say)
+    for path in state_files.mend(cli.backend_url(), cli.project.name, stack, cli.project.directory):
+        say(f"Removed {path}, which a dead run left half written")
     state = cli.export(stack)
     settlements = _settle(cli, stack, state, clouds, say)
     populated = bool(state["deployment"].get("resources") or settlements)

@@ -117,6 +117,18 @@ def test_recover_of_a_stack_in_order_changes_nothing(project: Project) -> None:
     project.pulumi("up", "--yes", "--expect-no-changes")
 
 
+def test_recover_mends_what_a_run_killed_while_it_wrote_the_state_has_left(project: Project) -> None:
+    project.pulumi("up", "--yes")
+    [state] = (project.root.parent / "state" / ".pulumi" / "stacks").rglob("dev.json")
+    attributes = state.with_name("dev.json.attrs")
+    attributes.write_text("")
+    assert "EOF" in project.pulumi("up", "--yes", expect=1), "the engine cannot go on by itself"
+    done = fleet(project, "recover", "-s", "dev")
+    assert done.returncode == 0, done.stderr
+    assert f"Removed {attributes}, which a dead run left half written" in done.stderr
+    project.pulumi("up", "--yes", "--expect-no-changes")
+
+
 def test_a_stack_that_does_not_exist_is_named(project: Project) -> None:
     done = fleet(project, "recover", "-s", "nope")
     assert done.returncode == 1

@@ -39,7 +39,7 @@ async def _told(what: str) -> AsyncIterator[None]:
 
 
 class NspawnMachines:
-    """Implements `Machines`. Machines outlive this object and its process; `adopt` takes them over."""
+    """Implements `Machines` and `VolumeDisks`. Machines outlive this object and its process; `adopt` takes them over."""
 
     def __init__(
         self, home: Path, cache: Path, prefix: str, on_exit: Callable[[int], None] | None = None
@@ -188,7 +188,7 @@ class NspawnMachines:
 
     async def attach_volume(self, machine: int, volume: VolumeSpec) -> None:
         """Hot when the machine runs. When it is off, its next `start` names the volume."""
-        async with self._turns[machine]:
+        async with self._turns[machine], _told(f"volume {volume.id} on machine {machine}"):
             runner = Runner.find(self._files(machine).pid)
             if runner is None:
                 return
@@ -214,6 +214,22 @@ class NspawnMachines:
     async def delete_volume(self, volume: str) -> None:
         await self._volumes.delete(volume)
 
+    async def resize_volume(self, volume: VolumeSpec) -> None:
+        async with _told(f"volume {volume.id}"):
+            await self._volumes.resize(volume)
+
+    async def snapshot_volume(self, volume: str, snapshot: str) -> int:
+        """The machine that runs with it is held still meanwhile: the copy is what a power cut would have left."""
+        async with _told(f"snapshot of volume {volume}"), self._held_still(volume):
+            return await self._volumes.snapshot(volume, snapshot)
+
+    async def restore_volume(self, volume: VolumeSpec, snapshot: str) -> None:
+        async with _told(f"volume {volume.id}"):
+            await self._volumes.restore(volume, snapshot)
+
+    async def delete_volume_snapshot(self, snapshot: str) -> None:
+        self._volumes.delete_snapshot(snapshot)
+
     def running(self, machine: int) -> bool:
         return Runner.find(self._files(machine).pid) is not None
 
@@ -227,6 +243,22 @@ class NspawnMachines:
     def memory_bytes(self, machine: int) -> int | None:
         """What the machine takes of the host's memory, page cache included; None when it is off."""
         return self._cgroups.memory(machine)
+
+    @contextlib.asynccontextmanager
+    async def _held_still(self, volume: str) -> AsyncIterator[None]:
+        """No process of a machine that has this volume runs meanwhile."""
+        holders = [
+            machine
+            for machine in self._known()
+            if any(plugged.volume == volume for plugged in self._files(machine).volumes())
+        ]
+        async with contextlib.AsyncExitStack() as stack:
+            for machine in holders:
+                await stack.enter_async_context(self._turns[machine])
+                if self.running(machine):
+                    stack.callback(self._cgroups.thaw, machine)
+                    await asyncio.to_thread(self._cgroups.freeze, machine)
+            yield
 
     def _files(self, machine: int) -> MachineFiles:
         return MachineFiles(self._home / "machines" / str(machine))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,78 @@ async def test_a_volume_moves_to_another_machine_with_its_data(
     assert list((home / "volumes").iterdir()) == []
 
 
+async def test_a_volume_grows_under_a_running_machine(machines: NspawnMachines, inside: Inside) -> None:
+    await machines.create(spec(1))
+    await machines.start(spec(1))
+    await inside.booted(1)
+    await machines.attach_volume(1, VOLUME)
+    await inside.run(1, f"mkfs.ext4 -q {DISK} && mkdir /data && mount {DISK} /data && echo kept > /data/file")
+    await machines.resize_volume(replace(VOLUME, size_gib=2))
+    assert await inside.run(1, f"blockdev --getsize64 {DISK}") == str(2 << 30)
+    # Unmounted, as not every host lets its own root grow a mounted file system.
+    await inside.run(1, f"umount /data && e2fsck -fp {DISK} && resize2fs {DISK} && mount {DISK} /data")
+    assert int(await inside.run(1, "df --output=size -B1 /data | tail -1")) > 1.8 * 2**30
+    assert await inside.run(1, "cat /data/file") == "kept"
+    await machines.stop(1, graceful=False)
+    await machines.start(spec(1, volumes=(replace(VOLUME, size_gib=2),)))
+    await inside.booted(1)
+    assert await inside.run(1, f"mount {DISK} /data && cat /data/file") == "kept"
+
+
+async def test_a_snapshot_of_a_mounted_volume_becomes_another_volume(
+    machines: NspawnMachines, inside: Inside, home: Path
+) -> None:
+    await machines.create(spec(1))
+    await machines.start(spec(1))
+    await inside.booted(1)
+    await machines.attach_volume(1, VOLUME)
+    await inside.run(
+        1, f"mkfs.ext4 -q {DISK} && mkdir /data && mount {DISK} /data && echo before > /data/file"
+    )
+    # Somebody who writes all the time: the copy must be of one moment, journal and all.
+    await inside.run(1, "systemd-run -q sh -c 'while :; do date >> /data/log; sync /data/log; done'")
+    size = await machines.snapshot_volume(VOLUME.id, "s-1")
+    assert 500e3 < size < 200e6
+    assert await machines.snapshot_volume(VOLUME.id, "s-1") == size
+    await inside.run(1, "echo after > /data/file && sync")
+    await machines.stop(1, graceful=False)
+    copy = VolumeSpec("77aa", "data", 2)
+    await machines.restore_volume(copy, "s-1")
+    await machines.restore_volume(copy, "s-1")
+    await machines.delete_volume_snapshot("s-1")
+    await machines.start(spec(1, volumes=(copy,)))
+    await inside.booted(1)
+    assert await inside.run(1, f"blockdev --getsize64 {DISK}") == str(2 << 30)
+    assert await inside.run(1, f"mount {DISK} /data && cat /data/file") == "before"
+    assert await inside.run(1, f"umount /data && e2fsck -fn {DISK} >/dev/null 2>&1 && echo sound") == "sound"
+    assert list((home / "volume-snapshots").iterdir()) == []
+
+
+async def test_a_volume_that_was_never_attached_has_snapshots_too(
+    machines: NspawnMachines, home: Path
+) -> None:
+    assert await machines.snapshot_volume("unused", "s-1") == 0
+    await machines.resize_volume(VOLUME)
+    await machines.restore_volume(VolumeSpec("77aa", "copy", 1), "s-1")
+    assert {path.name: path.stat().st_size for path in (home / "volumes").iterdir()} == {
+        "unused.img": 0,
+        "3f0c.img": 1 << 30,
+        "77aa.img": 1 << 30,
+    }
+    with pytest.raises(MachineError, match="volume snapshot s-2 is not in the store"):
+        await machines.restore_volume(VolumeSpec("88bb", "copy", 1), "s-2")
+
+
+async def test_a_copy_of_a_volume_that_fails_leaves_nothing(
+    machines: NspawnMachines, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await machines.resize_volume(VOLUME)
+    failing_cp(home, monkeypatch)
+    with pytest.raises(MachineError, match="No space left on device"):
+        await machines.snapshot_volume(VOLUME.id, "s-1")
+    assert list((home / "volume-snapshots").iterdir()) == []
+
+
 async def test_a_new_daemon_takes_over_what_a_killed_one_left(home: Path, inside: Inside) -> None:
     killed_daemon_with_machine(home)
     exits: list[int] = []
@@ -275,13 +348,7 @@ async def test_a_snapshot_that_fails_leaves_nothing(
     machines: NspawnMachines, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await machines.create(spec(1))
-    full = home / "bin/cp"
-    full.parent.mkdir()
-    full.write_text(
-        '#!/bin/sh\nfor last; do :; done\nmkdir "$last"\necho "No space left on device" >&2\nexit 1\n'
-    )
-    full.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{full.parent}:{os.environ['PATH']}")
+    failing_cp(home, monkeypatch)
     with pytest.raises(MachineError, match="No space left on device"):
         await machines.snapshot(1, "987")
     assert "987" not in machines.images()
@@ -308,6 +375,19 @@ async def test_a_boot_that_fails_shows_the_console(machines: NspawnMachines, hom
 async def test_an_unknown_image_is_an_error(machines: NspawnMachines) -> None:
     with pytest.raises(MachineError, match="image '404' is not in the store"):
         await machines.create(spec(1, image="404"))
+
+
+def failing_cp(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `cp` that gives up on a full disk in the middle of its work."""
+    full = home / "bin/cp"
+    full.parent.mkdir()
+    full.write_text(
+        "#!/bin/sh\nfor last; do :; done\n"
+        'case "$last" in *.img.new) : > "$last" ;; *) mkdir "$last" ;; esac\n'
+        'echo "No space left on device" >&2\nexit 1\n'
+    )
+    full.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{full.parent}:{os.environ['PATH']}")
 
 
 def traces_of_loops(home: Path) -> list[str]:

@@ -27,7 +27,7 @@ from sandbox.machines.guest_script import GuestScripts
 from sandbox.machines.none import RecordMachines
 from sandbox.machines.nspawn import NspawnMachines
 from sandbox.machines.port import Machines, MachineSpec
-from sandbox.machines.runner import marked_runners
+from sandbox.machines.runner import runners
 from sandbox.machines.simulated import SimulatedMachines, claim_socket, loopback_slice
 from sandbox.network.metadata import MetadataDocument
 from sandbox.network.namespaces import bind_in_namespace
@@ -37,7 +37,7 @@ from sandbox.network.packages import PackageProxy
 from sandbox.network.plan import RESOLVER, prefix, public_slice
 from sandbox.network.port import Network, Topology
 from sandbox.network.services import RouterServices
-from sandbox.paths import MARKER, SandboxPaths, cache_root
+from sandbox.paths import SandboxPaths, cache_root
 from sandbox.reality import BASE_IMAGE
 from sandbox.store import Document, Store
 
@@ -302,7 +302,7 @@ class RealWorld:
     def _memory(self) -> int:
         """The sandbox itself: the daemon and its programs, without the machines."""
         own = {os.getpid(), *processes.of_sandbox(self._home)}
-        return processes.memory_bytes(own - marked_runners(self._home, MARKER))
+        return processes.memory_bytes(own - runners(self._home))
 
 
 def _document(cloud: Cloud, address: str) -> MetadataDocument | None:

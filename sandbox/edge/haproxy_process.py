@@ -133,13 +133,5 @@ class HaproxyProcess:
             raise EdgeError(f"haproxy refused {self._config}: {complaint.decode().strip()}")
 
     def _all(self) -> list[int]:
-        wanted = str(self._config).encode()
-        found = []
-        for pid in processes.of_sandbox(self._home):
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if wanted in command:
-                found.append(pid)
-        return found
+        wanted = str(self._config)
+        return [pid for pid in processes.of_sandbox(self._home) if wanted in processes.command_line(pid)]

@@ -17,10 +17,10 @@ from sandbox.machines.commands import run
 from sandbox.machines.images import ImageStore, lowerdir
 from sandbox.machines.machine_files import MachineFiles
 from sandbox.machines.port import MachineError, MachineSpec, VolumeSpec
-from sandbox.machines.runner import Runner
 from sandbox.machines.unplug import unplug
 from sandbox.machines.volumes import Plugged, VolumeStore
 from sandbox.paths import MARKER
+from sandbox.processes import ProcessId
 
 _SHUTDOWN_SECONDS = 60.0
 _BOOT_SECONDS = 60.0
@@ -68,7 +68,7 @@ class NspawnMachines:
         found = set()
         for machine in self._known():
             self._cgroups.thaw(machine)
-            if runner := Runner.find(self._files(machine).pid):
+            if runner := ProcessId.read(self._files(machine).pid):
                 self._watch(machine, runner)
                 found.add(machine)
             else:
@@ -121,7 +121,7 @@ class NspawnMachines:
     async def _booted(
         self, machine: int, process: subprocess.Popen[bytes], ready: asyncio.Future[None]
     ) -> None:
-        runner = Runner.of(process.pid)
+        runner = ProcessId.of_child(process.pid)
         self._stopping.add(machine)
         watch = self._watch(machine, runner, process)
         try:
@@ -143,7 +143,7 @@ class NspawnMachines:
             self._stopping.add(machine)
             self._cgroups.kill(machine)
         async with self._turns[machine]:
-            runner = Runner.find(self._files(machine).pid)
+            runner = ProcessId.read(self._files(machine).pid)
             if graceful and runner is not None:
                 self._stopping.add(machine)
                 watch = self._watch(machine, runner)
@@ -189,7 +189,7 @@ class NspawnMachines:
     async def attach_volume(self, machine: int, volume: VolumeSpec) -> None:
         """Hot when the machine runs. When it is off, its next `start` names the volume."""
         async with self._turns[machine], _told(f"volume {volume.id} on machine {machine}"):
-            runner = Runner.find(self._files(machine).pid)
+            runner = ProcessId.read(self._files(machine).pid)
             if runner is None:
                 return
             plugged = await self._volumes.attach(volume)
@@ -204,7 +204,7 @@ class NspawnMachines:
             for plugged in files.volumes():
                 if plugged.volume != volume.id:
                     continue
-                if runner := Runner.find(files.pid):
+                if runner := ProcessId.read(files.pid):
                     await self._node(runner, files.devices / plugged.name, None)
                     await unplug(plugged, self._cgroups.pids(machine))
             if files.directory.exists():
@@ -231,7 +231,7 @@ class NspawnMachines:
         self._volumes.delete_snapshot(snapshot)
 
     def running(self, machine: int) -> bool:
-        return Runner.find(self._files(machine).pid) is not None
+        return ProcessId.read(self._files(machine).pid) is not None
 
     def images(self) -> frozenset[str]:
         return self._images.available()
@@ -270,7 +270,7 @@ class NspawnMachines:
         return [plugged for plugged in self._files(machine).volumes() if plugged.volume != volume]
 
     def _watch(
-        self, machine: int, runner: Runner, process: subprocess.Popen[bytes] | None = None
+        self, machine: int, runner: ProcessId, process: subprocess.Popen[bytes] | None = None
     ) -> asyncio.Task[None]:
         """The one task that waits for this run of the machine to end and tidies up after it."""
         watch = self._watches.get(machine)
@@ -279,7 +279,9 @@ class NspawnMachines:
             self._watches[machine] = watch
         return watch
 
-    async def _until_off(self, machine: int, runner: Runner, process: subprocess.Popen[bytes] | None) -> None:
+    async def _until_off(
+        self, machine: int, runner: ProcessId, process: subprocess.Popen[bytes] | None
+    ) -> None:
         await runner.wait()
         if process is not None:
             process.wait()  # it has ended: this only takes its exit code from the kernel
@@ -311,7 +313,7 @@ class NspawnMachines:
         except MachineError as error:
             _log.warning("machine %d is off, but: %s", machine, error)
 
-    async def _node(self, runner: Runner, place: Path, plugged: Plugged | None) -> None:
+    async def _node(self, runner: ProcessId, place: Path, plugged: Plugged | None) -> None:
         """Make or remove a device node where the machine has its disks."""
         inside = ("nsenter", f"--target={runner.pid}", "--mount")
         await run(*inside, "rm", "--force", str(place))

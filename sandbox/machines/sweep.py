@@ -6,13 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from sandbox import processes
 from sandbox.machines import readiness
 from sandbox.machines.cgroups import MachineCgroups
-from sandbox.machines.runner import kill_and_wait, marked_runners
+from sandbox.machines.runner import runners
 from sandbox.machines.volumes import parse_losetup
-from sandbox.paths import MARKER
-
-_KILL_SECONDS = 10.0
 
 
 def sweep(home: Path) -> None:
@@ -23,7 +21,7 @@ def sweep(home: Path) -> None:
     """
     cgroups = MachineCgroups(home)
     cgroups.end_all()
-    kill_and_wait(marked_runners(home, MARKER), _KILL_SECONDS)
+    processes.kill(runners(home))
     cgroups.end_all()
     for device in _loop_devices(home / "volumes"):
         subprocess.run(["losetup", "--detach", str(device)], check=True)

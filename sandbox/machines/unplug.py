@@ -7,12 +7,10 @@ import contextlib
 import os
 from pathlib import Path
 
+from sandbox import processes
 from sandbox.machines.commands import run
 from sandbox.machines.port import MachineError
-from sandbox.machines.runner import kill_and_wait
 from sandbox.machines.volumes import Plugged
-
-_KILL_SECONDS = 10.0
 
 
 async def unplug(plugged: Plugged, pids: frozenset[int]) -> None:
@@ -26,7 +24,7 @@ async def unplug(plugged: Plugged, pids: frozenset[int]) -> None:
             if mounts(plugged, frozenset({pid})):
                 raise
     # Unmounted first: nothing can open a file on it any more once its users are looked for.
-    await asyncio.to_thread(kill_and_wait, holders(plugged, pids), _KILL_SECONDS)
+    await asyncio.to_thread(processes.kill, holders(plugged, pids))
 
 
 def holders(plugged: Plugged, pids: frozenset[int]) -> frozenset[int]:

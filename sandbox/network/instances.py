@@ -121,5 +121,4 @@ def _choose(claims: dict[int, Claim], home: str, remembered: int | None) -> int:
 
 def _alive(claim: Claim) -> bool:
     """True while the claiming process or any other process of that sandbox runs."""
-    owner = ProcessId.of(claim.pid)
-    return (owner is not None and owner.started == claim.started) or bool(of_sandbox(Path(claim.home)))
+    return ProcessId(claim.pid, claim.started).alive() or bool(of_sandbox(Path(claim.home)))

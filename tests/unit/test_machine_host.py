@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,6 @@ import pytest
 from sandbox.machines.cgroups import Hierarchies, MachineCgroups, hierarchies
 from sandbox.machines.machine_files import MachineFiles
 from sandbox.machines.port import MachineError, VolumeSpec
-from sandbox.machines.runner import Runner
 from sandbox.machines.volumes import Plugged, VolumeStore, device_name, parse_losetup
 
 UNIFIED = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev 0 0\n"
@@ -86,50 +81,3 @@ def test_the_list_of_plugged_volumes_is_kept(tmp_path: Path) -> None:
     plugged = (Plugged("3f0c", 7, 1, "scsi-0DO_Volume_data"), Plugged("77aa", 7, 12, "scsi-0DO_Volume_more"))
     files.write_volumes(plugged)
     assert files.volumes() == plugged
-
-
-def pid_file(directory: Path, pid: int, *, start_time: str | None = None, boot: str | None = None) -> Path:
-    start_time = start_time or Runner.of(pid).start_time
-    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    file = directory / "pid"
-    file.write_text(f"{pid} {start_time} {boot}\n")
-    return file
-
-
-def test_a_living_runner_is_found(tmp_path: Path) -> None:
-    found = Runner.find(pid_file(tmp_path, os.getpid()))
-    assert found is not None
-    assert found.pid == os.getpid()
-
-
-def test_another_process_of_the_same_number_is_not_the_runner(tmp_path: Path) -> None:
-    assert Runner.find(pid_file(tmp_path, os.getpid(), start_time="1")) is None
-
-
-def test_a_pid_from_before_the_host_booted_counts_for_nothing(tmp_path: Path) -> None:
-    assert Runner.find(pid_file(tmp_path, os.getpid(), boot="another-boot")) is None
-
-
-def test_a_runner_that_ended_is_not_alive_even_before_it_is_reaped(tmp_path: Path) -> None:
-    child = subprocess.Popen(["true"])
-    file = pid_file(tmp_path, child.pid)
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert Runner.find(file) is None
-    child.wait()
-
-
-@pytest.fixture
-def child() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives until its input is closed."""
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
-        yield process
-
-
-async def test_the_end_of_a_runner_is_noticed(child: subprocess.Popen[bytes]) -> None:
-    runner = Runner.of(child.pid)
-    waiting = asyncio.create_task(runner.wait())
-    done, _ = await asyncio.wait({waiting}, timeout=0.1)
-    assert not done
-    child.communicate()
-    await waiting
-    assert not runner.alive()

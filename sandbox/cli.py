@@ -175,6 +175,14 @@ def visit(
     print(f"\nThe site answers:\n  {shlex.join(line)}")
 
 
+@app.command()
+def coverage() -> None:
+    """Every route, setting and resource that this cloud has; the text of docs/coverage.md."""
+    from sandbox.coverage import page
+
+    print(page(), end="")
+
+
 @app.command(hidden=True)
 def serve(
     home: Annotated[Path, typer.Option()],

@@ -17,11 +17,12 @@ from sandbox.api.call import Answer, Call, Endpoint
 from sandbox.api.cloud import Cloud
 from sandbox.api.control import Control, Status, check_token
 from sandbox.api.digitalocean.routes import ENDPOINTS
-from sandbox.api.errors import ApiError, bad_request, not_found
+from sandbox.api.errors import ApiError, bad_request, insufficient_storage, not_found
 from sandbox.api.faults import Faults
 from sandbox.api.gate import Gate, RequestLog
 from sandbox.api.pagination import Page
 from sandbox.api.rate_limit import RateLimit, TooManyRequestsError
+from sandbox.disk import DiskFullError
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class _DigitalOcean:
                 answer = Answer(error.status, error.document(request_id))
                 if isinstance(error, TooManyRequestsError):
                     return self._dress(answer, request_id, {"retry-after": str(error.retry_after)})
+            except DiskFullError as error:
+                answer = Answer(507, insufficient_storage(str(error)).document(request_id))
             except Exception:
                 _log.exception("%s %s", request.method, request.url.path)
                 body = {
@@ -92,7 +95,11 @@ class _DigitalOcean:
         check_token(request.headers.get("authorization"), self._cloud.settings.token)
         self._limit.admit()
         if endpoint is None:
-            raise not_found(f"the sandbox does not have {request.method} {request.url.path}")
+            raise not_found(
+                f"the sandbox does not have {request.method} {request.url.path}; docs/coverage.md lists what it has"
+            )
+        if request.method not in ("GET", "DELETE"):
+            self._cloud.store.disk.require()
         if unknown := sorted(set(request.query_params) - endpoint.query):
             raise bad_request(f'unknown query parameter "{unknown[0]}"')
         if "page" in endpoint.query:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv4Network
 from typing import Protocol
 
@@ -19,10 +19,37 @@ from sandbox.cloudflare import records, zone_settings, zones
 from sandbox.cloudflare.envelope import ApiError, answer, json_object, page, refuse_unknown
 from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW, RateLimit, check_token
 from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.disk import DiskFullError
 from sandbox.store import Document, Store
 
 _Handler = Callable[[Request], Awaitable[Response]]
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+# Method, path below /client/v4, and the handler of `_Api`.
+ROUTES: Mapping[tuple[str, str], str] = {
+    ("GET", "/user/tokens/verify"): "verify_token",
+    ("GET", "/accounts"): "list_accounts",
+    ("GET", "/accounts/{account}"): "get_account",
+    ("GET", "/zones"): "list_zones",
+    ("POST", "/zones"): "create_zone",
+    ("GET", "/zones/{zone}"): "get_zone",
+    ("PATCH", "/zones/{zone}"): "edit_zone",
+    ("DELETE", "/zones/{zone}"): "delete_zone",
+    ("GET", "/zones/{zone}/settings"): "list_settings",
+    ("PATCH", "/zones/{zone}/settings"): "change_settings",
+    ("GET", "/zones/{zone}/settings/{setting}"): "get_setting",
+    ("PATCH", "/zones/{zone}/settings/{setting}"): "change_setting",
+    ("GET", "/zones/{zone}/dns_records"): "list_records",
+    ("POST", "/zones/{zone}/dns_records"): "create_record",
+    ("GET", "/zones/{zone}/dns_records/{record}"): "get_record",
+    ("PUT", "/zones/{zone}/dns_records/{record}"): "replace_record",
+    ("PATCH", "/zones/{zone}/dns_records/{record}"): "update_record",
+    ("DELETE", "/zones/{zone}/dns_records/{record}"): "delete_record",
+    ("GET", "/ips"): "list_ips",
+}
+# The ranges are public: no token is asked for.
+_PUBLIC = frozenset({"/ips"})
 
 
 class CloudflareSettings(Protocol):
@@ -53,17 +80,20 @@ def routes(
         async def call(request: Request) -> Response:
             limit.admit()
             check_token(request, settings.cloudflare_token)
+            if request.method not in ("GET", "DELETE"):
+                store.disk.require()
             for kind in ("account", "zone", "record"):
                 _check_identifier(request, request.path_params.get(kind))
             return await handler(request)
 
         return call
 
-    served = [Route(path, guarded(handler), methods=[method]) for method, path, handler in api.table()]
-    # The ranges are public: no token is asked for.
-    served.append(Route("/ips", api.list_ips, methods=["GET"]))
+    served = []
+    for (method, path), name in ROUTES.items():
+        handler: _Handler = getattr(api, name)
+        served.append(Route(path, handler if path in _PUBLIC else guarded(handler), methods=[method]))
     application = Starlette(
-        routes=served, exception_handlers={ApiError: _refuse, HTTPException: _no_such_route}
+        routes=served, exception_handlers={ApiError: _refuse, DiskFullError: _no_room, HTTPException: _no_such_route}
     )
     return [Mount("/client/v4", app=application)]
 
@@ -74,28 +104,6 @@ class _Api:
     def __init__(self, store: Store, settings: CloudflareSettings) -> None:
         self._store = store
         self._settings = settings
-
-    def table(self) -> list[tuple[str, str, _Handler]]:
-        return [
-            ("GET", "/user/tokens/verify", self.verify_token),
-            ("GET", "/accounts", self.list_accounts),
-            ("GET", "/accounts/{account}", self.get_account),
-            ("GET", "/zones", self.list_zones),
-            ("POST", "/zones", self.create_zone),
-            ("GET", "/zones/{zone}", self.get_zone),
-            ("PATCH", "/zones/{zone}", self.edit_zone),
-            ("DELETE", "/zones/{zone}", self.delete_zone),
-            ("GET", "/zones/{zone}/settings", self.list_settings),
-            ("PATCH", "/zones/{zone}/settings", self.change_settings),
-            ("GET", "/zones/{zone}/settings/{setting}", self.get_setting),
-            ("PATCH", "/zones/{zone}/settings/{setting}", self.change_setting),
-            ("GET", "/zones/{zone}/dns_records", self.list_records),
-            ("POST", "/zones/{zone}/dns_records", self.create_record),
-            ("GET", "/zones/{zone}/dns_records/{record}", self.get_record),
-            ("PUT", "/zones/{zone}/dns_records/{record}", self.replace_record),
-            ("PATCH", "/zones/{zone}/dns_records/{record}", self.update_record),
-            ("DELETE", "/zones/{zone}/dns_records/{record}", self.delete_record),
-        ]
 
     async def verify_token(self, request: Request) -> Response:
         token = hashlib.sha256(self._settings.cloudflare_token.encode()).hexdigest()[:32]
@@ -209,6 +217,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, ApiError):
         raise error
     return error.response()
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    """The host's disk is full, which the real API never tells a client."""
+    return ApiError(507, 10001, str(error)).response()
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -42,7 +42,7 @@ async def test_what_the_sandbox_lacks_is_named(api: Api, method: str, path: str)
     reply = await api.refused(method, path)
 
     assert (reply.status, reply.body["id"]) == (404, "not_found")
-    assert reply.message == f"the sandbox does not have {method} {path}"
+    assert reply.message == f"the sandbox does not have {method} {path}; docs/coverage.md lists what it has"
 
 
 async def test_every_error_has_a_request_id(api: Api) -> None:

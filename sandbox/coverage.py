@@ -1,0 +1,64 @@
+"""What the sandbox serves, as the page that `python -m sandbox coverage` prints and docs/coverage.md keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sandbox.api.digitalocean.routes import ENDPOINTS
+from sandbox.cloudflare.app import ROUTES
+from sandbox.cloudflare.zone_settings import CATALOGUE
+from sandbox.providers.package import Package
+from sandbox.providers.serve import PACKAGES
+
+_HEAD = """# What the local cloud has
+
+Made by `python -m sandbox coverage`; a test holds this page against the code. Whatever is not here is refused by name.
+"""
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    digitalocean = sorted({(endpoint.path, endpoint.method) for endpoint in ENDPOINTS})
+    cloudflare = sorted((f"/client/v4{path}", method) for method, path in ROUTES)
+    settings = [name for name, setting in CATALOGUE.items() if setting.effective]
+    shown = [name for name, setting in CATALOGUE.items() if not setting.effective]
+    return "\n".join(
+        [
+            _HEAD,
+            "## DigitalOcean API v2\n",
+            *_routes(digitalocean),
+            "\n## Cloudflare API v4\n",
+            *_routes(cloudflare),
+            f"\nZone settings with their effect on requests: {_names(settings)}. Shown, but kept at their default: "
+            f"{_names(shown)}.",
+            "\n## Object storage\n\nS3 by moto; requests are told apart by access key, signatures are not checked.",
+            "\n## Pulumi providers for engines without the official plugins\n",
+            *(line for package in PACKAGES for line in _package(package)),
+            "",
+        ]
+    )
+
+
+def _routes(routes: Iterable[tuple[str, str]]) -> Iterable[str]:
+    """A line per path with its methods."""
+    methods: dict[str, list[str]] = {}
+    for path, method in routes:
+        methods.setdefault(path, []).append(method)
+    yield "| path | methods |"
+    yield "|---|---|"
+    for path, known in methods.items():
+        yield f"| `{path}` | {', '.join(known)} |"
+
+
+def _package(package: Package) -> Iterable[str]:
+    yield f"- **{package.name}** {package.version}: resources {_names(_short(package.resources))}"
+    if package.functions:
+        yield f"  functions {_names(_short(package.functions))}"
+
+
+def _short(tokens: Iterable[str]) -> list[str]:
+    return sorted(token.rpartition(":")[2] for token in tokens)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

@@ -11,6 +11,7 @@ import grpc.aio
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from sandbox.providers import cloudflare, command, digitalocean
+from sandbox.providers.access import SameUserOnly
 from sandbox.providers.package import Package
 from sandbox.providers.service import ProviderService
 
@@ -47,7 +48,7 @@ async def serving(
         bound: dict[str, int] = {}
         try:
             for package, service in zip(packages, services, strict=True):
-                server = grpc.aio.server(options=_OPTIONS)
+                server = grpc.aio.server(options=_OPTIONS, interceptors=[SameUserOnly()])
                 provider_pb2_grpc.add_ResourceProviderServicer_to_server(service, server)
                 bound[package.name] = _bind(server, package.name, wanted.get(package.name, 0))
                 await server.start()

@@ -22,6 +22,7 @@ from sandbox.children import providers
 from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import MachineKind, SandboxConfig
+from sandbox.disk import Disk, DiskFullError
 from sandbox.paths import SandboxPaths
 from sandbox.s3 import S3Server
 from sandbox.site import site_routes
@@ -70,12 +71,10 @@ def run(paths: SandboxPaths, config: SandboxConfig, ready_fd: int) -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     announcer = Announcer(ready_fd)
-    own = processes.ProcessId.of(os.getpid())
-    if own is not None:
-        own.write(paths.daemon_pid)
     try:
+        processes.ProcessId.of_child(os.getpid()).write(paths.daemon_pid)
         asyncio.run(_serve(paths, config, announcer))
-    except OSError as error:
+    except (OSError, DiskFullError) as error:
         announcer.failed(_explained(error, paths))
         raise
     except Exception as error:
@@ -83,9 +82,11 @@ def run(paths: SandboxPaths, config: SandboxConfig, ready_fd: int) -> None:
         raise
 
 
-def _explained(error: OSError, paths: SandboxPaths) -> str:
+def _explained(error: OSError | DiskFullError, paths: SandboxPaths) -> str:
+    if isinstance(error, DiskFullError):
+        return str(error)
     if error.errno == errno.ENOSPC:
-        return f"the disk of {paths.home} is full; free some space there and start again"
+        return str(Disk(paths.home).error())
     return f"{error} (details in {paths.log})"
 
 

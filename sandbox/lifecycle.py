@@ -17,6 +17,7 @@ from pathlib import Path
 from sandbox import config as configuration
 from sandbox import processes
 from sandbox.config import MachineKind, SandboxConfig
+from sandbox.disk import Disk, DiskFullError
 from sandbox.paths import MARKER, SandboxPaths
 from sandbox.providers.plugin_home import install_language_host
 
@@ -50,8 +51,14 @@ def prepare(
 ) -> SandboxConfig:
     """Make the home and its configuration, or take the one that is there; the port may be changed.
 
+    Raises SandboxError, also when the disk has too little room for a sandbox to work.
+
     `claim_instance` gets the number that the home had before and gives the one that it has now.
     """
+    try:
+        Disk(paths.home).require()
+    except DiskFullError as error:
+        raise SandboxError(str(error)) from error
     paths.make()
     known = configuration.load(paths.config)
     if known is None:

@@ -40,8 +40,12 @@ def prepare_host(say: Callable[[str], None]) -> None:
             "or start without machines: `python -m sandbox up --machines none`"
         )
     from sandbox.machines import base_image
+    from sandbox.machines.port import MachineError
 
-    asyncio.run(base_image.build(cache_root(), BASE_IMAGE, say))
+    try:
+        asyncio.run(base_image.build(cache_root(), BASE_IMAGE, say))
+    except (MachineError, OSError) as error:
+        raise SandboxError(f"the image {BASE_IMAGE} could not be built in {cache_root()}: {error}") from error
 
 
 def sweep(paths: SandboxPaths) -> None:

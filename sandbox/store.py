@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sandbox.disk import Disk
+
 Document = dict[str, Any]
 Watcher = Callable[[frozenset[str]], None]
 
@@ -25,14 +27,17 @@ class Store:
     """Documents by kind and id, in the order they were first put.
 
     Every call outside `transaction()` is durable when it returns; inside, all of them or none.
-    One process owns the file (the daemon), so reads need no lock.
+    One process owns the file (the daemon), so reads need no lock. On a full disk a write raises DiskFullError and
+    changes nothing; the next one may succeed.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, disk: Disk | None = None) -> None:
+        self.disk = disk or Disk(path.parent if isinstance(path, Path) else None)
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        with self._full_disk_told():
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
         self._depth = 0
         self._changed: set[str] = set()
         self._watchers: list[Watcher] = []
@@ -47,21 +52,37 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make the puts and deletes inside atomic; may be nested, the outermost one commits."""
-        if self._depth == 0:
+        if self._depth > 0:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        with self._full_disk_told():
             self._db.execute("BEGIN IMMEDIATE")
-        self._depth += 1
+            self._depth = 1
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself when the disk was full.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                self._changed.clear()
+                raise
+            finally:
+                self._depth = 0
+        self._tell()
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
-            self._depth -= 1
-            if self._depth == 0:
-                self._db.execute("ROLLBACK")
-                self._changed.clear()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise self.disk.error() from error
             raise
-        self._depth -= 1
-        if self._depth == 0:
-            self._db.execute("COMMIT")
-            self._tell()
 
     def _tell(self) -> None:
         changed, self._changed = frozenset(self._changed), set()
@@ -98,11 +119,12 @@ class Store:
 
     def next_number(self, name: str, first: int = 1) -> int:
         """A number never handed out before under this name, also over restarts."""
-        row = self._db.execute(
-            "INSERT INTO counters (name, value) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
-            (name, first),
-        ).fetchone()
+        with self.transaction():
+            row = self._db.execute(
+                "INSERT INTO counters (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+                (name, first),
+            ).fetchone()
         return int(row[0])
 
 

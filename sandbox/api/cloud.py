@@ -18,12 +18,14 @@ from sandbox.api.furnish import furnish
 from sandbox.api.settings import CloudSettings
 from sandbox.api.steps import (
     ACTION_STEPS,
+    ACTION_UNDO,
     destroy_droplet,
     destroy_images,
     destroy_volume,
     destroy_volume_snapshot,
 )
 from sandbox.api.tasks import Tasks
+from sandbox.disk import DiskFullError
 from sandbox.machines.port import MachineError, Machines, MachineSpec, VolumeSpec
 from sandbox.network.port import Network, Topology
 from sandbox.store import Document, Store
@@ -89,6 +91,12 @@ class Cloud:
 
     def on_exit(self, machine: int) -> None:
         """A machine ended by itself or was cut off: its droplet is off, unless an action is at work on it."""
+        try:
+            self._note_exit(machine)
+        except DiskFullError:
+            self.tasks.spawn(f"exit of machine {machine}", self.stored(lambda: self._note_exit(machine)))
+
+    def _note_exit(self, machine: int) -> None:
         droplet = self.store.get("droplet", machine)
         if self._stopping or droplet is None or self.pending(machine) or self.machines.running(machine):
             return
@@ -239,17 +247,44 @@ class Cloud:
         action = self.store.get("action", number)
         if action is None:
             return  # the request that wanted it was rolled back
-        failure = None
+        while True:
+            try:
+                failure = await self._attempt(action)
+                break
+            except DiskFullError as error:
+                _log.error(
+                    "action %d (%s) of %s waits: %s", number, action["type"], action["resource"], error
+                )
+                await self.store.disk.freed()
+        await self.stored(lambda: self._finish(action, failure))
+
+    async def stored(self, write: Callable[[], object]) -> None:
+        """Do a write of the store; on a full disk as soon as there is room."""
+        while True:
+            try:
+                write()
+                return
+            except DiskFullError as error:
+                _log.error("%s", error)
+                await self.store.disk.freed()
+
+    async def _attempt(self, action: Document) -> str | None:
+        """Take the action's step; says why it failed. Raises DiskFullError when it is worth another try."""
+        number = action["id"]
         try:
             await self.pause()
             await ACTION_STEPS[action["type"]](self, action)
+        except DiskFullError:
+            raise
         except MachineError as error:
-            failure = str(error)
+            if self.store.disk.full():
+                raise self.store.disk.error() from error
             _log.error("action %d (%s) of %s: %s", number, action["type"], action["resource"], error)
+            return str(error)
         except Exception as error:  # a defect of one step must not leave its droplet locked for ever
-            failure = repr(error)
             _log.exception("action %d (%s) of %s", number, action["type"], action["resource"])
-        self._finish(action, failure)
+            return repr(error)
+        return None
 
     def _finish(self, action: Document, failure: str | None) -> None:
         status = "completed" if failure is None else "errored"
@@ -258,6 +293,8 @@ class Cloud:
             self.store.put("action", action["id"], done)
             for thing in action["holds"]:
                 self.store.delete("pending", thing)
+            if failure is not None and action["type"] in ACTION_UNDO:
+                ACTION_UNDO[action["type"]](self, action)
 
     def _resume_removals(self) -> None:
         for doomed in self.store.all("doomed_droplet"):

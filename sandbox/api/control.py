@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from sandbox.api.body import Body, parse
 from sandbox.api.cloud import Cloud
-from sandbox.api.errors import ApiError, bad_request, not_found, unauthorized
+from sandbox.api.errors import ApiError, bad_request, insufficient_storage, not_found, unauthorized
 from sandbox.api.faults import Fault, Faults
 from sandbox.api.gate import RequestLog
+from sandbox.disk import DiskFullError
 from sandbox.store import Document
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -34,6 +35,9 @@ def guarded(token: str, handler: Handler) -> Handler:
             return await handler(request)
         except ApiError as error:
             return JSONResponse({"id": error.identifier, "message": error.message}, error.status)
+        except DiskFullError as error:
+            refusal = insufficient_storage(str(error))
+            return JSONResponse({"id": refusal.identifier, "message": refusal.message}, refusal.status)
 
     return guard
 
@@ -101,6 +105,7 @@ class Control:
                 if action["status"] == "errored"
             ],
             "network_failure": self._cloud.fabric.failure,
+            "disk_failure": str(store.disk.error()) if store.disk.full() else None,
         }
         return JSONResponse(document | (self._status() if self._status else {}))
 

@@ -49,5 +49,10 @@ def unprocessable(message: str) -> ApiError:
     return ApiError(422, "unprocessable_entity", message)
 
 
+def insufficient_storage(message: str) -> ApiError:
+    """The host's disk is full: no trouble that the real API has, hence a status that it does not use."""
+    return ApiError(507, "insufficient_storage", message)
+
+
 def pending_event() -> ApiError:
     return unprocessable("Droplet already has a pending event.")

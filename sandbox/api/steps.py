@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sandbox.api.capabilities import VolumeDisks
@@ -153,6 +154,20 @@ async def restore_volume(cloud: Cloud, action: Document) -> None:
     await _disks(cloud).restore_volume(cloud.volume_spec(volume), action["parameters"]["snapshot"])
 
 
+def forget_volume_snapshot(cloud: Cloud, action: Document) -> None:
+    """A snapshot that failed is none."""
+    key = action["parameters"]["snapshot"]
+    if cloud.store.delete("volume_snapshot", key):
+        cloud.doom_volume_snapshot(key)
+
+
+def forget_volume(cloud: Cloud, action: Document) -> None:
+    """A volume without the data it was to be made of would be taken for an empty one."""
+    volume = cloud.store.get("volume", action["resource"])
+    if volume is not None:
+        cloud.doom_volume(volume)
+
+
 async def transfer_image(cloud: Cloud, action: Document) -> None:
     image = cloud.store.get("image", action["resource"])
     if image is None:
@@ -171,7 +186,7 @@ async def destroy_droplet(cloud: Cloud, number: int) -> None:
     except MachineError as error:
         _log.error("the machine of droplet %d could not be removed: %s", number, error)
         return
-    cloud.store.delete("doomed_droplet", number)
+    await cloud.stored(lambda: cloud.store.delete("doomed_droplet", number))
     cloud.fabric.changed()
     cloud.sweep_images()
 
@@ -185,7 +200,7 @@ async def destroy_volume(cloud: Cloud, key: str) -> None:
     except MachineError as error:
         _log.error("volume %s could not be removed: %s", key, error)
         return
-    cloud.store.delete("doomed_volume", key)
+    await cloud.stored(lambda: cloud.store.delete("doomed_volume", key))
 
 
 async def destroy_volume_snapshot(cloud: Cloud, key: str) -> None:
@@ -196,7 +211,7 @@ async def destroy_volume_snapshot(cloud: Cloud, key: str) -> None:
     except MachineError as error:
         _log.error("volume snapshot %s could not be removed: %s", key, error)
         return
-    cloud.store.delete("doomed_volume_snapshot", key)
+    await cloud.stored(lambda: cloud.store.delete("doomed_volume_snapshot", key))
 
 
 async def destroy_images(cloud: Cloud) -> None:
@@ -210,7 +225,7 @@ async def destroy_images(cloud: Cloud) -> None:
             _log.error("image %s could not be removed: %s", key, error)
             kept.add(key)
         else:
-            cloud.store.delete("doomed_image", key)
+            await cloud.stored(partial(cloud.store.delete, "doomed_image", key))
 
 
 def _removable_image(cloud: Cloud, kept: set[str]) -> str | None:
@@ -275,4 +290,10 @@ ACTION_STEPS: Mapping[str, Step] = {
     "snapshot_volume": snapshot_volume,
     "restore_volume": restore_volume,
     "transfer": transfer_image,
+}
+
+# What is taken back, in the transaction that records the failure, when an action of that type has failed.
+ACTION_UNDO: Mapping[str, Callable[[Cloud, Document], None]] = {
+    "snapshot_volume": forget_volume_snapshot,
+    "restore_volume": forget_volume,
 }

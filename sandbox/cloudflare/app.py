@@ -93,7 +93,8 @@ def routes(
         handler: _Handler = getattr(api, name)
         served.append(Route(path, handler if path in _PUBLIC else guarded(handler), methods=[method]))
     application = Starlette(
-        routes=served, exception_handlers={ApiError: _refuse, DiskFullError: _no_room, HTTPException: _no_such_route}
+        routes=served,
+        exception_handlers={ApiError: _refuse, DiskFullError: _no_room, HTTPException: _no_such_route},
     )
     return [Mount("/client/v4", app=application)]
 

@@ -34,7 +34,7 @@ class Vantage:
         return action() if self.namespace is None else in_namespace(self.namespace, action)
 
     def connect(
-        self, address: str, port: int, *, source: str | None = None, seconds: float = 1.0
+        self, address: str, port: int, *, source: str | None = None, seconds: float = 10.0
     ) -> socket.socket:
         """A TCP connection from here, optionally from one of several source addresses."""
         origin = None if source is None else (source, 0)

@@ -74,20 +74,20 @@ def run(paths: SandboxPaths, config: SandboxConfig, ready_fd: int) -> None:
     try:
         processes.ProcessId.of_child(os.getpid()).write(paths.daemon_pid)
         asyncio.run(_serve(paths, config, announcer))
-    except (OSError, DiskFullError) as error:
-        announcer.failed(_explained(error, paths))
-        raise
     except Exception as error:
-        announcer.failed(f"{type(error).__name__}: {error} (details in {paths.log})")
-        raise
+        # Before it is announced: whoever started this process ends it when it hears of a failure.
+        _log.exception("the sandbox ends")
+        announcer.failed(_explained(error, paths))
+        sys.exit(1)
 
 
-def _explained(error: OSError | DiskFullError, paths: SandboxPaths) -> str:
+def _explained(error: Exception, paths: SandboxPaths) -> str:
     if isinstance(error, DiskFullError):
         return str(error)
-    if error.errno == errno.ENOSPC:
-        return str(Disk(paths.home).error())
-    return f"{error} (details in {paths.log})"
+    if isinstance(error, OSError):
+        full = error.errno == errno.ENOSPC
+        return str(Disk(paths.home).error()) if full else f"{error} (details in {paths.log})"
+    return f"{type(error).__name__}: {error} (details in {paths.log})"
 
 
 async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announcer) -> None:

@@ -110,9 +110,10 @@ def sweep(instance: int) -> None:
         _run(["ip", "link", "del", link])
     names = namespaces(instance)
     router = f"{plan.prefix(instance)}router"
-    if router in names:
+    cables = ["group", str(plan.CABLES)]
+    if router in names and _run(["ip", "-n", router, "link", "show", *cables]):
         # All cables at once and now: by itself the kernel gets to it only after the last socket there is closed.
-        _run(["ip", "-n", router, "link", "del", "group", str(plan.CABLES)])
+        _run(["ip", "-n", router, "link", "del", *cables])
     if names:
         _run(["ip", "-batch", "-"], "".join(f"netns del {name}\n" for name in sorted(names)))
     _tidy_directory()
@@ -129,10 +130,12 @@ def _tidy_directory() -> None:
         DIRECTORY.rmdir()
 
 
-def _run(command: list[str], text: str = "") -> None:
+def _run(command: list[str], text: str = "") -> str:
+    """Its output; raises NetworkError when it fails."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise NetworkError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _files(instance: int) -> list[Path]:

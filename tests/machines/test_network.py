@@ -341,6 +341,13 @@ async def test_sweep_after_a_crash_takes_a_foreign_namespace_too(cloud: Cloud) -
     assert namespaces(cloud.network.plan.instance) == frozenset()
 
 
+async def test_sweep_after_a_crash_in_the_first_moment(network: NamespaceNetwork) -> None:
+    """The router is there, none of its cables yet."""
+    assert HOST.run(["ip", "netns", "add", network.plan.router]).returncode == 0
+    sweep(network.plan.instance)
+    assert namespaces(network.plan.instance) == frozenset()
+
+
 async def test_foreign_gateway_is_an_error(cloud: Cloud) -> None:
     web = cloud.droplet(1)
     wrong = replace(web, public=replace(web.public, gateway="198.51.100.1"))

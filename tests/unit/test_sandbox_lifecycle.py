@@ -76,3 +76,13 @@ def test_pid_file_of_an_earlier_process_names_nobody(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     processes.ProcessId(os.getpid(), 1).write(file)
     assert processes.ProcessId.read(file) is None
+
+
+def test_why_it_did_not_start_is_said_shortly_and_logged_in_full(tmp_path: Path) -> None:
+    paths = SandboxPaths(tmp_path / "home")
+    chosen = prepare(paths.home)
+    paths.database.write_text("this is no database")
+    with pytest.raises(SandboxError, match=r"DatabaseError: .*daemon\.log"):
+        lifecycle.start(paths, chosen, lambda _: None)
+    assert "Traceback" in paths.log.read_text()
+    assert processes.of_sandbox(paths.home) == []

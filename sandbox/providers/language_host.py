@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -51,6 +52,8 @@ RUNNER = Path(__file__).with_name("run_program.py")
 SHOWN_EXIT_CODE = 32
 # The engine lets messages of this size through (sdk/go/common/util/rpcutil/options.go).
 MAX_MESSAGE_BYTES = 400 * 1024 * 1024
+# A provider on this host that does not take a connection within this time is not there.
+_CONNECT_SECONDS = 5.0
 _QUIT_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _LIST_PACKAGES = """
 import importlib.metadata, json
@@ -116,6 +119,20 @@ def verdict(exit_code: int) -> language_pb2.RunResponse:
     return language_pb2.RunResponse(error=f"the Python program exited with code {exit_code}")
 
 
+def absent_providers(attached: str) -> list[str]:
+    """Of `name:port` pairs, comma-separated, those whose port on the loopback refuses a connection."""
+    pairs = [pair for pair in attached.split(",") if pair]
+    return [pair for pair in pairs if not _listening(int(pair.rpartition(":")[2]))]
+
+
+def _listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     """Serves one engine; what it does not override answers UNIMPLEMENTED, which the engine understands."""
 
@@ -137,9 +154,18 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return plugin_pb2.PluginInfo(version=importlib.metadata.version("pulumi"))
 
     def GetRequiredPackages(  # noqa: N802
-        self, _request: language_pb2.GetRequiredPackagesRequest, _context: grpc.ServicerContext
+        self, _request: language_pb2.GetRequiredPackagesRequest, context: grpc.ServicerContext
     ) -> language_pb2.GetRequiredPackagesResponse:
-        """None in advance: the providers are attached (PULUMI_DEBUG_PROVIDERS), any other is looked for on use."""
+        """None in advance: the providers are attached (PULUMI_DEBUG_PROVIDERS), any other is looked for on use.
+
+        The engine asks before it does anything, so this is also the place to say that they are not there.
+        """
+        if absent := absent_providers(os.environ.get("PULUMI_DEBUG_PROVIDERS", "")):
+            context.abort(
+                grpc.StatusCode.UNAVAILABLE,
+                f"the sandbox is not running: nobody answers as provider {', '.join(absent)} "
+                "(PULUMI_DEBUG_PROVIDERS); start it with `python -m sandbox up`",
+            )
         return language_pb2.GetRequiredPackagesResponse()
 
     def RuntimeOptionsPrompts(  # noqa: N802

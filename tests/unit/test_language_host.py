@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,13 @@ def test_the_host_is_linked_into_a_plugin_cache_again_and_again(tmp_path: Path) 
     assert link.resolve() == plugin_home.LANGUAGE_HOST
     assert link.stat().st_mode & 0o111
     assert [entry.name for entry in link.parent.iterdir()] == ["pulumi-language-python"]
+
+
+def test_a_provider_whose_port_refuses_is_absent(unused_tcp_port_factory: Callable[[], int]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as served:
+        here, gone = f"command:{served.getsockname()[1]}", f"cloudflare:{unused_tcp_port_factory()}"
+        assert language_host.absent_providers(f"{here},{gone}") == [gone]
+
+
+def test_without_attached_providers_none_is_absent() -> None:
+    assert language_host.absent_providers("") == []

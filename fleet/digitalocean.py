@@ -51,6 +51,10 @@ class DigitalOcean:
     def get(self, path: str, **query: str | int) -> Json:
         return self.api.call("GET", path, query=query)
 
+    def check(self) -> None:
+        """Raises FleetError, with the way on, when the API does not answer or does not know the token."""
+        self.get("/v2/droplets", per_page=1)
+
     def post(self, path: str, body: Json) -> Json:
         return self.api.call("POST", path, body=body)
 

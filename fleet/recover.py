@@ -20,6 +20,7 @@ from fleet.settle import (
     pending_creates,
     settle,
     settled_state,
+    twins,
     untracked_droplets,
 )
 from fleet.web_api import Json
@@ -35,6 +36,7 @@ class Recovery:
 
     released: list[str]
     settled: list[Settlement]
+    twins: list[str]
     untracked: list[str]
     refreshed: bool
 
@@ -44,6 +46,7 @@ class Recovery:
             "adopted": {item.create.urn: item.adopt for item in self.settled if item.adopt is not None},
             "removed": {item.create.urn: list(item.remove) for item in self.settled if item.remove},
             "cleared": [item.create.urn for item in self.settled if item.adopt is None],
+            "removed_twins": self.twins,
             "untracked_droplets": self.untracked,
             "refreshed": self.refreshed,
         }
@@ -56,19 +59,23 @@ def clouds_from_environment() -> Clouds:
 
 
 def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Callable[[], None]) -> Recovery:
-    """Release dead locks, mend the state's files, settle pending creates, refresh. Raises LockedError while a run is at work.
+    """Release dead locks, mend the state's files, settle pending creates, refresh, remove twins.
 
+    Raises LockedError while a run is at work.
     Every step may be cut off and done again: the state is written once, with all of the settlements.
     """
     released = _release(cli, stack, say)
     for path in state_files.mend(cli.backend_url(), cli.project.name, stack, cli.project.directory):
         say(f"Removed {path}, which a dead run left half written")
     state = cli.export(stack)
+    if _uses_digitalocean(state):
+        # The engine's refresh would find out later, and say less.
+        clouds.digitalocean().check()
     settlements = _settle(cli, stack, state, clouds, say)
     populated = bool(state["deployment"].get("resources") or settlements)
     if populated:
         refresh()
-    return Recovery(released, settlements, _report_untracked(cli, stack, clouds, say), populated)
+    return Recovery(released, settlements, *_look_for_strays(cli, stack, clouds, say), populated)
 
 
 def _release(cli: PulumiCli, stack: str, say: Say) -> list[str]:
@@ -103,13 +110,29 @@ async def _remove(cloud: DigitalOcean, droplet: int) -> None:
     await asyncio.to_thread(cloud.delete, f"/v2/droplets/{droplet}")
 
 
-def _report_untracked(cli: PulumiCli, stack: str, clouds: Clouds, say: Say) -> list[str]:
-    """Droplets with the stack's tag that are in no state; they may be burst members, so they are only named."""
+def _uses_digitalocean(state: Json) -> bool:
+    return any(kind.startswith("digitalocean:") for kind, _ in known_ids(state))
+
+
+def _look_for_strays(cli: PulumiCli, stack: str, clouds: Clouds, say: Say) -> tuple[list[str], list[str]]:
+    """Droplets with the stack's tag that are in no state: twins, which are removed, and others.
+
+    The others may be burst members, so they are only named.
+    """
     state = cli.export(stack)
-    if not any(kind.startswith("digitalocean:") for kind, _ in known_ids(state)):
-        return []
-    tagged = list(clouds.digitalocean().every("/v2/droplets", "droplets", tag_name=stack))
-    strays = [f"{droplet['name']} ({droplet['id']})" for droplet in untracked_droplets(state, tagged)]
+    if not _uses_digitalocean(state):
+        return [], []
+    cloud = clouds.digitalocean()
+    untracked = untracked_droplets(state, list(cloud.every("/v2/droplets", "droplets", tag_name=stack)))
+    doubles = twins(state, untracked)
+    for droplet in doubles:
+        asyncio.run(_remove(cloud, int(droplet["id"])))
+        say(f"Removed droplet {_shown(droplet)}: made twice, because an answer of the cloud was lost")
+    strays = [_shown(droplet) for droplet in untracked if droplet not in doubles]
     for stray in strays:
         say(f"warning: droplet {stray} has the tag {stack} but is not in the stack's state")
-    return strays
+    return [_shown(droplet) for droplet in doubles], strays
+
+
+def _shown(droplet: Json) -> str:
+    return f"{droplet['name']} ({droplet['id']})"

@@ -138,6 +138,20 @@ def untracked_droplets(state: Json, droplets: list[Json]) -> list[Json]:
     return [droplet for droplet in droplets if (DROPLET, str(droplet["id"])) not in known]
 
 
+def twins(state: Json, untracked: list[Json]) -> list[Json]:
+    """Untracked droplets with the very name of one that the state knows.
+
+    The provider repeats a request whose answer was lost, and then the cloud has made two. Names end with digits that
+    Pulumi drew, so an equal name means the same request, and nothing ever referred to the one that was not noted.
+    """
+    named = {
+        resource.get("outputs", {}).get("name")
+        for resource in state["deployment"].get("resources") or []
+        if resource["type"] == DROPLET
+    }
+    return [droplet for droplet in untracked if droplet["name"] in named]
+
+
 DROPLET = "digitalocean:index/droplet:Droplet"
 
 Finder = Callable[[Clouds, Mapping[str, Any]], list[str]]

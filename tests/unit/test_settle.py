@@ -18,6 +18,7 @@ from fleet.settle import (
     pending_creates,
     settle,
     settled_state,
+    twins,
     untracked_droplets,
 )
 
@@ -167,3 +168,9 @@ def test_droplets_outside_the_state_are_told() -> None:
     document = state([resource(URN, DROPLET, "7")], [])
     assert known_ids(document) == {(DROPLET, "7")}
     assert untracked_droplets(document, [{"id": 7}, {"id": 8}]) == [{"id": 8}]
+
+
+def test_a_twin_has_the_name_of_a_droplet_that_is_known() -> None:
+    document = state([resource(URN, DROPLET, "7", outputs={"name": "web-1-3fa2c1b"})], [])
+    twin, burst = {"id": 8, "name": "web-1-3fa2c1b"}, {"id": 9, "name": "web-burst-1"}
+    assert twins(document, [twin, burst]) == [twin]

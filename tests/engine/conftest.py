@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.engine.local_cloud import LocalCloud, local_cloud
-from tests.engine.own_network import own_network
-from tests.engine.site import Site, Template, make_images, make_template
+pytest.register_assert_rewrite("tests.engine.local_cloud", "tests.engine.site")
 
-MakeSite = Callable[..., Site]
+from tests.engine.local_cloud import LocalCloud, local_cloud  # noqa: E402 - after its asserts may be rewritten
+from tests.engine.own_network import own_network  # noqa: E402
+from tests.engine.site import Site, Template, make_images, make_template  # noqa: E402
 
 
 @pytest.fixture(scope="package")
@@ -46,7 +46,7 @@ def module_site(
     """A stack that the tests of a module share."""
     number = next(numbers)
     root = tmp_path_factory.mktemp("site") / "program"
-    yield Site.create(root, simulation, template, f"shared{number}", number)
+    yield Site.numbered(root, simulation, template, number)
     simulation.calm()
     simulation.wipe()
 
@@ -57,6 +57,6 @@ def site(
 ) -> Iterator[Site]:
     """A stack that was never up; whatever becomes of it is removed from the cloud afterwards."""
     number = next(numbers)
-    yield Site.create(tmp_path / "program", simulation, template, f"site{number}", number)
+    yield Site.numbered(tmp_path / "program", simulation, template, number)
     simulation.calm()
     simulation.wipe()

@@ -23,6 +23,7 @@ from toolchain import engine
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_SECONDS = 100
+PASSPHRASE = "test"
 DROPLET = "digitalocean:index/droplet:Droplet"
 
 
@@ -72,26 +73,33 @@ class Site:
     stack: str
     template: Template
     settings: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)  # that differ from what the sandbox gives
     runs: int = 0
 
     @classmethod
     def create(
-        cls, root: Path, cloud: LocalCloud, template: Template, stack: str, number: int, example: str = "dev"
+        cls, root: Path, cloud: LocalCloud, template: Template, stack: str, *, example: str = "dev"
     ) -> Site:
-        """A copy of the program and of an example's config, with images, a seed, and a name and network of its own."""
+        """A copy of the program and of an example's config, with a seed, in a new stack."""
         site = cls(root, cloud, stack, template)
         program_files(root)
         site.settings = yaml.safe_load((ROOT / f"Pulumi.{example}.yaml").read_text())
-        config = site.settings["config"]
-        config["flotilla:domain"] = f"{stack}.foobar.com"
-        config["flotilla:cloud"]["network"] = f"10.{100 + number // 16 % 100}.{number % 16 * 16}.0/20"
-        config["flotilla:edge"]["propagation_seconds"] = 1
-        config["flotilla:web"]["image"] = template.images["web"]
-        config["flotilla:database"]["image"] = template.images["database"]
-        config["flotilla:seed"] = template.settings["config"]["flotilla:seed"]
+        site.config["flotilla:seed"] = template.settings["config"]["flotilla:seed"]
         site.settings["encryptionsalt"] = template.settings["encryptionsalt"]
         site.write()
         site.run("stack", "init", stack, "--no-select")
+        return site
+
+    @classmethod
+    def numbered(cls, root: Path, cloud: LocalCloud, template: Template, number: int) -> Site:
+        """A stack like dev, with images; its name, domain and network are no other's."""
+        site = cls.create(root, cloud, template, f"site{number}")
+        site.config["flotilla:domain"] = f"{site.stack}.foobar.com"
+        site.config["flotilla:cloud"]["network"] = f"10.{100 + number // 16}.{number % 16 * 16}.0/20"
+        site.config["flotilla:edge"]["propagation_seconds"] = 1
+        for role, image in template.images.items():
+            site.config[f"flotilla:{role}"]["image"] = image
+        site.write()
         return site
 
     @property
@@ -114,7 +122,8 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        return stack_environment(self.root, self.template.pulumi_home, self.cloud.variables)
+        variables = stack_environment(self.root, self.template.pulumi_home, self.cloud.variables)
+        return variables | self.variables
 
     def up(self, *arguments: str, expect: int = 0) -> Run:
         """An update without the preview before it."""
@@ -142,7 +151,9 @@ class Site:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-            process.communicate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def run(self, *arguments: str, expect: int = 0) -> str:
         """Any other command of the engine; what it printed."""
@@ -246,7 +257,7 @@ def stack_environment(root: Path, pulumi_home: Path, cloud: Mapping[str, str]) -
         "PATH": f"{Path(found.path).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PULUMI_HOME": str(pulumi_home),
         "PULUMI_BACKEND_URL": f"file://{state}",
-        "PULUMI_CONFIG_PASSPHRASE": "test",
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_DEBUG_COMMANDS": "true",

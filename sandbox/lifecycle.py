@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -62,12 +63,13 @@ def prepare(
     paths.make()
     known = configuration.load(paths.config)
     if known is None:
-        chosen = configuration.DEFAULT_PORT if port is None else port
+        base = configuration.DEFAULT_PORT if port is None else port
+        chosen = base or free_port()
         config = configuration.new_config(
-            port=chosen or free_port(),
+            port=chosen,
             machines=machines,
             instance=claim_instance(None),
-            ports=_ports({}, chosen),
+            ports=_ports({}, base, taken={chosen}, own=frozenset()),
             zones=zones,
             rate_limits=rate_limits,
         )
@@ -77,11 +79,14 @@ def prepare(
             "`python -m sandbox down --purge`"
         )
     else:
+        chosen = known.port if port is None else (port or free_port())
+        # What a crash left running, such as the edge, goes on where it listens.
+        own = processes.listening_ports(processes.of_sandbox(paths.home))
         config = replace(
             known,
-            port=known.port if port is None else (port or free_port()),
+            port=chosen,
             instance=claim_instance(known.instance),
-            ports=_ports(known.ports, known.port),
+            ports=_ports(known.ports, known.port, taken={chosen}, own=own),
             zones=list(dict.fromkeys([*known.zones, *zones])),
             rate_limits=rate_limits,
         )
@@ -93,22 +98,27 @@ def prepare(
     return config
 
 
-def _ports(known: dict[str, int], base: int) -> dict[str, int]:
-    """A free port for each name: the one it had, else one beside the API's, else any."""
-    return {
-        name: _free_or_any(known.get(name) or (base + offset if base else 0))
-        for offset, name in enumerate(configuration.PORTS, start=1)
-    }
+def _ports(known: dict[str, int], base: int, *, taken: set[int], own: frozenset[int]) -> dict[str, int]:
+    """A port for each name: the one it had if that is free or the sandbox's own, else one beside the API's, else
+    any. No two are the same, and none is in `taken`."""
+    chosen: dict[str, int] = {}
+    for offset, name in enumerate(configuration.PORTS, start=1):
+        wanted = known.get(name) or (base + offset if base else 0)
+        others = taken | set(chosen.values())
+        chosen[name] = wanted if wanted in own - others else _free_or_any(wanted, others)
+    return chosen
 
 
-def _free_or_any(wanted: int) -> int:
+def _free_or_any(wanted: int, others: set[int]) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return free_port()
-        return int(probe.getsockname()[1])
+            if (found := int(probe.getsockname()[1])) not in others:
+                return found
+    while (found := free_port()) in others:
+        continue
+    return found
 
 
 def free_port() -> int:

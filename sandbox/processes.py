@@ -8,7 +8,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sandbox.paths import MARKER
 _PROC = Path("/proc")
 _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 _KILLED_WITHIN_SECONDS = 10.0
+_LISTENS = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,26 @@ def of_sandbox(home: Path) -> list[int]:
         if wanted in environment.split(b"\0") and ProcessId.of(int(entry.name)) is not None:
             found.append(int(entry.name))
     return found
+
+
+def listening_ports(pids: Iterable[int]) -> frozenset[int]:
+    """TCP ports (IPv4) of the host on which any of these processes listens."""
+    held = {link for pid in pids for link in _open_files(pid) if link.startswith("socket:")}
+    # https://docs.kernel.org/networking/proc_net_tcp.html
+    rows = (line.split() for line in (_PROC / "net/tcp").read_text().splitlines()[1:])
+    return frozenset(
+        int(row[1].rpartition(":")[2], 16)
+        for row in rows
+        if row[3] == _LISTENS and f"socket:[{row[9]}]" in held
+    )
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    """What the process has open, as the kernel names it; nothing when it has ended."""
+    with contextlib.suppress(OSError):
+        for link in (_PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(link.readlink())
 
 
 def command_line(pid: int) -> tuple[str, ...]:

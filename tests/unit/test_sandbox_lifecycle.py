@@ -27,6 +27,32 @@ def test_tokens_and_ports_are_kept(tmp_path: Path) -> None:
     assert prepare(tmp_path / "home", port=None) == first
 
 
+def test_every_port_is_another_one(tmp_path: Path) -> None:
+    chosen = prepare(tmp_path / "home")
+    ports = [chosen.port, *chosen.ports.values()]
+    assert len(set(ports)) == len(ports)
+
+
+def test_a_port_that_another_program_took_is_replaced(tmp_path: Path) -> None:
+    first = prepare(tmp_path / "home")
+    with socket.create_server(("127.0.0.1", first.ports["edge-https-1"])):
+        second = prepare(tmp_path / "home", port=None)
+    assert second.ports["edge-https-1"] != first.ports["edge-https-1"]
+    assert second.ports["edge-https-2"] == first.ports["edge-https-2"]
+
+
+def test_a_port_that_its_own_process_holds_since_a_crash_is_kept(tmp_path: Path) -> None:
+    first = prepare(tmp_path / "home")
+    with socket.create_server(("127.0.0.1", first.ports["edge-https-1"])) as listener:
+        marked = {**os.environ, MARKER: str(tmp_path / "home")}
+        edge = subprocess.Popen(["sleep", "60"], env=marked, pass_fds=[listener.fileno()])
+    try:
+        assert prepare(tmp_path / "home", port=None) == first
+    finally:
+        edge.kill()
+        edge.wait()
+
+
 def test_what_it_keeps_is_closed_to_others(tmp_path: Path) -> None:
     prepare(tmp_path / "home")
     assert (tmp_path / "home").stat().st_mode & 0o077 == 0

@@ -6,6 +6,9 @@ import asyncio
 
 from sandbox.machines.port import MachineError
 
+# A copy onto a full disk complains about every single file.
+_SHOWN_LINES = 5
+
 
 async def run(*command: str) -> str:
     """The tool's output; raises MachineError with what it complained about."""
@@ -24,5 +27,11 @@ async def run(*command: str) -> str:
             await process.wait()
         raise
     if process.returncode != 0:
-        raise MachineError(f"`{' '.join(command)}` failed: {errors.decode(errors='replace').strip()}")
+        raise MachineError(f"`{' '.join(command)}` failed: {_shortened(errors.decode(errors='replace'))}")
     return output.decode()
+
+
+def _shortened(complaint: str) -> str:
+    lines = complaint.strip().splitlines()
+    left = len(lines) - _SHOWN_LINES
+    return "\n".join([*lines[:_SHOWN_LINES], *([f"(and {left} lines more)"] if left > 0 else [])])

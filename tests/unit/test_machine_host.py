@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.machines.cgroups import Hierarchies, MachineCgroups, hierarchies
+from sandbox.machines.commands import run
 from sandbox.machines.machine_files import MachineFiles
 from sandbox.machines.port import MachineError, VolumeSpec
 from sandbox.machines.volumes import Plugged, VolumeStore, device_name, parse_losetup
@@ -81,3 +82,10 @@ def test_the_list_of_plugged_volumes_is_kept(tmp_path: Path) -> None:
     plugged = (Plugged("3f0c", 7, 1, "scsi-0DO_Volume_data"), Plugged("77aa", 7, 12, "scsi-0DO_Volume_more"))
     files.write_volumes(plugged)
     assert files.volumes() == plugged
+
+
+async def test_a_tools_complaint_is_told_in_its_own_words_but_not_at_length() -> None:
+    with pytest.raises(MachineError, match=r"`sh -c .*` failed: 1\n2\n3\n4\n5\n\(and 995 lines more\)"):
+        await run("sh", "-c", "seq 1000 >&2; exit 1")
+    with pytest.raises(MachineError, match=r"failed: 1\n2$"):
+        await run("sh", "-c", "seq 2 >&2; exit 1")

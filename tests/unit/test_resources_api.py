@@ -180,6 +180,33 @@ async def test_a_droplet_outlives_its_image(api: Api) -> None:
     assert api.cloud.store.all("doomed_image") == []
 
 
+@pytest.mark.parametrize("path", ["images", "snapshots"])
+async def test_every_list_forgets_a_deleted_snapshot_also_under_a_droplet(api: Api, path: str) -> None:
+    kept, golden = await snapshot(api, "kept"), await snapshot(api)
+    droplet = await api.droplet("copy", image=golden["id"])
+
+    async def listed(query: str) -> list[str]:
+        key = query.split("?")[0].rsplit("/", 1)[1]
+        return [str(one["id"]) for one in (await api.get(query))[key]]
+
+    queries = ("/v2/images?private=true", "/v2/snapshots", "/v2/snapshots?resource_type=droplet")
+    for query in queries:
+        assert await listed(query) == [str(kept["id"]), str(golden["id"])]
+
+    await api.call("DELETE", f"/v2/{path}/{golden['id']}")
+    await api.cloud.settled()
+
+    for query in queries:
+        assert await listed(query) == [str(kept["id"])]
+    born_of = next(one for one in api.cloud.store.all("image") if one["id"] == kept["id"])["droplet"]
+    assert await listed(f"/v2/droplets/{born_of}/snapshots") == [str(kept["id"])]
+    assert (await api.act(droplet["id"], "power_cycle"))["status"] == "completed"
+    refused = await api.refused(
+        "POST", f"/v2/droplets/{droplet['id']}/actions", {"type": "rebuild"} | {"image": golden["id"]}
+    )
+    assert refused.status in (404, 422)
+
+
 async def test_a_public_image_is_no_snapshot(api: Api) -> None:
     image = (await api.get("/v2/images/debian-13-x64"))["image"]
 

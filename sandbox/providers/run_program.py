@@ -14,6 +14,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 import argparse  # noqa: E402
 import asyncio  # noqa: E402
+import gc  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import runpy  # noqa: E402
@@ -27,6 +28,8 @@ from typing import Any  # noqa: E402
 SHOWN_EXIT_CODE = 32
 # The engine's default parallelism times what the official host allows: registrations wait in threads.
 THREADS_PER_OPERATION = 4
+# New objects between two looks for garbage; Python's own 700 suits programs that run longer.
+_GARBAGE_THRESHOLD = 100_000
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -51,6 +54,8 @@ def user_traceback(error: BaseException, program: Path) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Run the program as the main program of a stack and return the exit code."""
+    # Importing the SDKs makes millions of objects that stay: looking for garbage among them takes a sixth of the time.
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     import pulumi
     import pulumi.runtime
 

@@ -45,6 +45,17 @@ class Bed:
             raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         return seconds
 
+    def lines(self, *command: str, directory: Path = ROOT) -> Iterator[str]:
+        """A command's output as it comes."""
+        with subprocess.Popen(
+            command, cwd=directory, env=dict(self.environment), stdout=subprocess.PIPE, text=True
+        ) as process:
+            if process.stdout is None:  # it was asked for above
+                raise RuntimeError(f"{shlex.join(command)} has no output")
+            yield from process.stdout
+        if process.returncode != 0:
+            raise RuntimeError(f"{shlex.join(command)} failed")
+
     def read(self, *command: str, directory: Path = ROOT) -> str:
         return subprocess.run(
             command, cwd=directory, env=dict(self.environment), capture_output=True, text=True, check=True

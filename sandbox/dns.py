@@ -231,17 +231,17 @@ def reply(snapshot: Snapshot, packet: bytes, turn: int, *, udp: bool) -> bytes |
         return packet[:2] + bytes([0x80 | packet[2] & 0x79, dns.rcode.FORMERR]) + bytes(8)
     response = snapshot.answer(query, turn)
     if not udp:
-        return response.to_wire(max_size=65_535)
+        return response.to_wire(max_size=65_535, want_shuffle=False)
     size = _UDP_BYTES_WITHOUT_EDNS
     if query.edns >= 0:
         size = max(size, min(query.payload, _UDP_BYTES))
     try:
-        return response.to_wire(max_size=size)
+        return response.to_wire(max_size=size, want_shuffle=False)
     except dns.exception.TooBig:
         for section in (response.answer, response.authority, response.additional):
             section.clear()
         response.flags |= dns.flags.TC
-        return response.to_wire(max_size=size)
+        return response.to_wire(max_size=size, want_shuffle=False)
 
 
 class DnsServer:

@@ -17,19 +17,21 @@ _TXT_PIECE = 255
 def dns_zones(store: Store, anycast: Sequence[str]) -> tuple[DnsZone, ...]:
     """All zones; names that Cloudflare proxies answer the edge's `anycast` addresses.
 
-    A domain that both have is Cloudflare's: the registrar delegates it to one place only.
+    The registrar delegates a domain to one place only. One that both have is Cloudflare's, unless that holds no record
+    of it: then its owner has moved to the cloud's own DNS.
     """
     cloudflare = [
         cloudflare_zone(zone, (r for r in store.all("cf_record") if r["zone_id"] == zone["id"]), anycast)
         for zone in store.all("cf_zone")
     ]
-    taken = {zone.name for zone in cloudflare}
+    used = {zone.name for zone in cloudflare if zone.records}
     digitalocean = [
         digitalocean_zone(domain["name"], (r for r in store.all("record") if r["domain"] == domain["name"]))
         for domain in store.all("domain")
-        if domain["name"] not in taken
+        if domain["name"] not in used
     ]
-    return (*cloudflare, *digitalocean)
+    moved = {zone.name for zone in digitalocean}
+    return (*(zone for zone in cloudflare if zone.name not in moved), *digitalocean)
 
 
 def cloudflare_zone(zone: Document, records: Iterable[Document], anycast: Sequence[str]) -> DnsZone:

@@ -207,6 +207,31 @@ def test_records_of_the_store_resolve(tmp_path: Path, name: str, kind: str, want
     assert values(Snapshot(zones).answer(dns.message.make_query(name, kind))) == wanted
 
 
+def _foobar_at_the_cloud(tmp_path: Path) -> Store:
+    """The same store, in which DigitalOcean has foobar.com as well."""
+    store = _store(tmp_path)
+    store.put("domain", "foobar.com", {"name": "foobar.com", "ttl": 1800})
+    record = {"domain": "foobar.com", "type": "A", "name": "www", "data": "198.18.0.40", "ttl": 60}
+    store.put("record", 100, record | {"priority": None, "port": None, "weight": None})
+    return store
+
+
+def test_a_domain_that_both_have_is_cloudflares(tmp_path: Path) -> None:
+    zones = dns_zones(_foobar_at_the_cloud(tmp_path), ["104.16.0.1"])
+    assert values(Snapshot(zones).answer(dns.message.make_query("www.foobar.com", "A"))) == ["104.16.0.1"]
+
+
+def test_a_domain_without_records_at_cloudflare_is_the_clouds(tmp_path: Path) -> None:
+    store = _foobar_at_the_cloud(tmp_path)
+    for number in range(4):
+        store.delete("cf_record", number)
+    response = Snapshot(dns_zones(store, ["104.16.0.1"])).answer(
+        dns.message.make_query("www.foobar.com", "A")
+    )
+    assert values(response) == ["198.18.0.40"]
+    assert response.answer[0].ttl == 60
+
+
 def test_text_is_quoted_and_split(tmp_path: Path) -> None:
     zones = dns_zones(_store(tmp_path), [])
     response = Snapshot(zones).answer(dns.message.make_query("t.foobar.com", "TXT"))

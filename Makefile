@@ -28,13 +28,13 @@ check: $(READY) ## format, lint, types
 	@$(BIN)/mypy
 
 unit: $(READY)
-	@$(BIN)/pytest -q -n auto -m "not engine and not machines"
+	@tests/run unit
 
 engine: $(READY)
-	@$(BIN)/pytest -q -m engine
+	@tests/run engine
 
 machines: $(READY)
-	@$(BIN)/pytest -q -m machines
+	@tests/run machines
 
 bench: $(READY) ## the table of docs/benchmarks.md, measured on this machine
 	@$(BIN)/python -m tests.bench
@@ -43,12 +43,5 @@ format: $(READY)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-# Debian splits the venv module from python3; as root it is installed, otherwise the line to type is printed.
 $(READY): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 is older than 3.11; set PYTHON=/path/to/a/newer/one"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } || { echo "the venv module is missing: sudo apt-get install python3-venv"; exit 1; }
-	@echo "Setting up $(VENV) (about a minute) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off --require-hashes -r requirements-dev.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps --editable .
-	@touch $@
+	@scripts/setup $(PYTHON)

@@ -24,6 +24,7 @@ from tests.live_sandbox import LiveSandbox
 ROOT = Path(__file__).resolve().parent.parent
 RUN_SECONDS = 300
 _VISIT_SECONDS = 30
+_LOOK_EVERY_SECONDS = 0.1
 _COUNT = re.compile(r'<p class="count">(\d+)</p>')
 _MEMBER = re.compile(r"<dt>Member</dt><dd><code>([^<]+)</code>")
 
@@ -52,17 +53,28 @@ class LiveStack:
     environment: Mapping[str, str]
     name: str
     domain: str = "www.foobar.com"
-    outputs_of_up: list[str] = field(default_factory=list)
-    """All that every `pulumi up` printed, for those who look for secrets."""
+    printed: list[str] = field(default_factory=list)
+    """All that every `pulumi up` printed, and in `arguments` those of all processes that it ran: for those who look
+    for secrets."""
+    arguments: set[bytes] = field(default_factory=set)
 
     @classmethod
-    def create(cls, sandbox: LiveSandbox, directory: Path, name: str) -> LiveStack:
-        """Copy the project and make its stack, as after a fresh clone and `python -m sandbox up`."""
+    def create(
+        cls, sandbox: LiveSandbox, directory: Path, name: str, domain: str = "www.foobar.com"
+    ) -> LiveStack:
+        """Copy the project and make its stack, as after a fresh clone and `python -m sandbox up`.
+
+        A stack other than dev starts with dev's config.
+        """
         copy_project(directory)
+        config = directory / f"Pulumi.{name}.yaml"
+        if not config.exists():
+            shutil.copy(directory / "Pulumi.dev.yaml", config)
         environment = {**os.environ, **sandbox.environment()}
-        stack = cls(sandbox, directory, environment, name)
+        stack = cls(sandbox, directory, environment, name, domain)
         # A seed that `make up` wrote in this checkout belongs to another sandbox.
         stack.fleet("init", name, "--renew-secrets")
+        stack.configure("domain", domain)
         return stack
 
     def run(self, *line: str, expect: int = 0) -> str:
@@ -95,8 +107,9 @@ class LiveStack:
         return self.pulumi("config", "get", "--path", f"flotilla:{key}").strip()
 
     def up(self, *arguments: str) -> str:
-        printed = self.pulumi("up", "--yes", "--skip-preview", *arguments)
-        self.outputs_of_up.append(printed)
+        with watched_arguments(self.sandbox.home, self.arguments):
+            printed = self.pulumi("up", "--yes", "--skip-preview", *arguments)
+        self.printed.append(printed)
         return printed
 
     def outputs(self) -> Any:
@@ -123,6 +136,32 @@ class LiveStack:
         """One visit through a point of presence of the edge, on a connection of its own."""
         status = self.sandbox.status()
         return visit(self.domain, status["edge_ports"][point], Path(status["edge_ca"]))
+
+
+@contextmanager
+def watched_arguments(home: Path, seen: set[bytes]) -> Iterator[None]:
+    """Add the arguments of every process on the host that has to do with the sandbox in `home`, until the block ends.
+
+    They all have its path in their environment: its own ones as a mark, an engine as the place of its state.
+    """
+    stop, wanted = threading.Event(), str(home).encode()
+
+    def watch() -> None:
+        while not stop.wait(_LOOK_EVERY_SECONDS):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if wanted in (process / "environ").read_bytes():
+                        seen.add((process / "cmdline").read_bytes())
+                except (FileNotFoundError, ProcessLookupError, PermissionError):
+                    continue  # it ended, or lets nobody look
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
 
 
 def copy_project(directory: Path) -> None:

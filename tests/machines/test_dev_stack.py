@@ -64,6 +64,7 @@ def test_growing_to_three_and_back_loses_no_request(stack: LiveStack) -> None:
     counts = sorted(page.count for page in seen.pages)
     assert counts == list(range(before.count + 1, before.count + 1 + len(counts))), "each visit counts once"
     assert list(stack.outputs()["members"]) == ["web-1"]
+    assert any(b"drain" in line for line in stack.arguments), "two members were drained from here"
     assert stack.visit().member == "web-1"
     left = [call["path"] for call in stack.sandbox.requests()[calls:] if call["method"] == "DELETE"]
     assert [path.split("/")[-2] for path in left] == ["dns_records"] * 2 + ["droplets"] * 2
@@ -71,7 +72,7 @@ def test_growing_to_three_and_back_loses_no_request(stack: LiveStack) -> None:
 
 def test_the_data_outlives_the_databases_machine(stack: LiveStack) -> None:
     old, before = stack.droplet("database-1"), stack.visit()
-    stack.up("--replace", stack.urn("database-1"))
+    stack.up("--diff", "--replace", stack.urn("database-1"))
     new = stack.droplet("database-1")
     assert new["id"] != old["id"]
     assert new["volume_ids"] == old["volume_ids"]

@@ -339,7 +339,7 @@ def test_no_port_is_open_for_a_moment_while_a_machine_boots(
     """The image's first boot as this slot and a second one, SYNs all the time, without the cloud's firewall."""
     sandbox, old = stack.sandbox, stack.droplet(SLOTS[role])
     seed = sandbox.home / "machines" / str(old["id"]) / "seed" / "user-data"
-    order = {"name": f"boot-{role}", "image": old["image"]["id"], "vpc_uuid": old["vpc_uuid"]}
+    order = {"name": f"{SLOTS[role]}-boot", "image": old["image"]["id"], "vpc_uuid": old["vpc_uuid"]}
     with droplet(sandbox, **order, user_data=seed.read_text()) as made:
         with watched(field, Target(role, made)) as first:
             asyncio.run(booted(sandbox, made["id"]))

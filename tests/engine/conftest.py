@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.engine.local_cloud", "tests.engine.site")
+pytest.register_assert_rewrite("tests.engine.kill", "tests.engine.local_cloud", "tests.engine.site")
 
 from tests.engine.local_cloud import LocalCloud, local_cloud  # noqa: E402 - after its asserts may be rewritten
 from tests.engine.own_network import own_network  # noqa: E402

@@ -30,7 +30,9 @@ _KINDS = {
     "firewalls": ("firewalls", "name"),
     "account/keys": ("ssh_keys", "name"),
     "tags": ("tags", "name"),
+    "domains": ("domains", "name"),
 }
+_NAMED = {"tags", "domains"}  # by name instead of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class LocalCloud:
         for droplet in self.list("droplets", "droplets"):
             self.delete(f"droplets/{droplet['id']}")
         for kind, (key, name) in _KINDS.items():
-            identifier = name if kind == "tags" else "id"
+            identifier = name if kind in _NAMED else "id"
             for row in self.list(kind, key):
                 self.delete(f"{kind}/{row[identifier]}")
         for row in self.list("vpcs", "vpcs"):

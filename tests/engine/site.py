@@ -212,7 +212,8 @@ class Site:
             "database-1",
             *(f"web-{number}" for number in range(1, members + 1)),
         ]
-        assert sorted(self.addresses()) == sorted(self.outputs()["members"].values())
+        [stack] = [row for row in state if row["type"] == "pulumi:pulumi:Stack"]
+        assert sorted(self.addresses()) == sorted(stack["outputs"]["members"].values())
         found = {kind: len(names) for kind, names in self.cloud.inventory().items()}
         assert found == {
             "droplets": members + 1,

@@ -11,7 +11,7 @@ import pytest
 from tests.engine.local_cloud import LocalCloud
 from tests.engine.site import Run, Site, Template, now
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("bad configs")]
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.site import Site, now
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("flows")]
+pytestmark = pytest.mark.engine
 
 SLOT = ["web-1", "web-1-secrets", "web-1-gate", "web-1-drain", "web-1-dns"]
 

@@ -130,6 +130,8 @@ class SimulatedWorld:
         return self._machines
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
+        # Otherwise some lines for each connection of each update.
+        logging.getLogger("asyncssh").setLevel(logging.WARNING)
         self._machines.on_exit = cloud.on_exit
 
     async def close(self) -> None:

@@ -115,7 +115,7 @@ class LocalCloud:
         ]
 
     def quiet(self, since: float) -> bool:
-        """Whether no request and no command from then on is still under way."""
+        """Whether no request from then on is still under way."""
         return all(request.status is not None for request in self.log(since))
 
     def kill(self, droplet: str) -> None:

@@ -45,12 +45,20 @@ def test_a_port_that_its_own_process_holds_since_a_crash_is_kept(tmp_path: Path)
     first = prepare(tmp_path / "home")
     with socket.create_server(("127.0.0.1", first.ports["edge-https-1"])) as listener:
         marked = {**os.environ, MARKER: str(tmp_path / "home")}
-        edge = subprocess.Popen(["sleep", "60"], env=marked, pass_fds=[listener.fileno()])
+        edge = subprocess.Popen(
+            ["sh", "-c", "echo started; exec sleep 60"],
+            env=marked,
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.PIPE,
+        )
     try:
+        # The kernel shows a new program's environment a moment after it runs.
+        assert edge.stdout is not None
+        assert edge.stdout.readline() == b"started\n"
         assert prepare(tmp_path / "home", port=None) == first
     finally:
         edge.kill()
-        edge.wait()
+        edge.communicate()
 
 
 def test_what_it_keeps_is_closed_to_others(tmp_path: Path) -> None:

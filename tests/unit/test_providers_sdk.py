@@ -53,19 +53,19 @@ def test_version_is_that_of_the_installed_sdk(package: Package) -> None:
     assert package.version == importlib.metadata.version(f"pulumi-{package.name}")
 
 
-@pytest.mark.parametrize(("package", "resource"), _resources())
+@pytest.mark.parametrize(("package", "resource"), list(_resources()))
 def test_every_input_of_the_sdk_is_known(package: Package, resource: Resource) -> None:
     signature = inspect.signature(_sdk_class(resource.token)._internal_init)
     offered = set(signature.parameters) - _IGNORED_INPUTS
     assert {snake_case(spec.name) for spec in resource.properties.values() if spec.given} == offered
 
 
-@pytest.mark.parametrize(("package", "resource"), _resources())
+@pytest.mark.parametrize(("package", "resource"), list(_resources()))
 def test_every_output_of_the_sdk_is_known(package: Package, resource: Resource) -> None:
     assert set(resource.properties) == _wire_names(_sdk_class(resource.token))
 
 
-@pytest.mark.parametrize(("package", "resource"), _resources())
+@pytest.mark.parametrize(("package", "resource"), list(_resources()))
 def test_inputs_that_the_sdk_requires_are_required(package: Package, resource: Resource) -> None:
     source = inspect.getsource(_sdk_class(resource.token)._internal_init)
     required = {
@@ -74,7 +74,7 @@ def test_inputs_that_the_sdk_requires_are_required(package: Package, resource: R
     assert {_name_of(spec) for spec in resource.properties.values() if spec.required} == required
 
 
-@pytest.mark.parametrize(("package", "resource"), _resources())
+@pytest.mark.parametrize(("package", "resource"), list(_resources()))
 def test_types_of_inputs_are_those_of_the_sdk(package: Package, resource: Resource) -> None:
     signature = inspect.signature(_sdk_class(resource.token)._internal_init)
     wrong = {
@@ -85,7 +85,7 @@ def test_types_of_inputs_are_those_of_the_sdk(package: Package, resource: Resour
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("package", "token"), _functions())
+@pytest.mark.parametrize(("package", "token"), list(_functions()))
 def test_every_argument_of_a_lookup_is_known(package: Package, token: str) -> None:
     offered = set(inspect.signature(_sdk_function(token)).parameters) - {"opts"}
     assert {snake_case(name) for name in package.functions[token].arguments} == offered

@@ -25,7 +25,8 @@ app = typer.Typer(
     help="A cloud on this machine: DigitalOcean's and Cloudflare's APIs, droplets that boot as real machines, "
     'an edge. Start it with `up`, point a shell at it with `eval "$(python -m sandbox env)"`.',
 )
-DEFAULT_ZONE = "foobar.com"
+# One for each stack of a project: settings such as origin pulls hold for a whole zone.
+DEFAULT_ZONES = ("foobar.com", "foobar.dev")
 Home = Annotated[Path | None, typer.Option(help="Where it keeps its state (FLOTILLA_SANDBOX_HOME).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for scripts.")]
 
@@ -89,7 +90,7 @@ def up(
         paths,
         port=port,
         machines=kind,
-        zones=zone or [DEFAULT_ZONE],
+        zones=zone or list(DEFAULT_ZONES),
         rate_limits=rate_limits,
         claim_instance=lambda known: reality.claim(paths, kind, known),
     )

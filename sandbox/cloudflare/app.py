@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from sandbox.cloudflare import records, zone_settings, zones
+from sandbox.cloudflare import origin_ca, origin_pulls, records, zone_settings, zones
 from sandbox.cloudflare.envelope import ApiError, answer, json_object, page, refuse_unknown
 from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW, RateLimit, check_token
 from sandbox.cloudflare.ranges import ip_ranges
@@ -46,6 +46,17 @@ ROUTES: Mapping[tuple[str, str], str] = {
     ("PUT", "/zones/{zone}/dns_records/{record}"): "replace_record",
     ("PATCH", "/zones/{zone}/dns_records/{record}"): "update_record",
     ("DELETE", "/zones/{zone}/dns_records/{record}"): "delete_record",
+    ("GET", "/zones/{zone}/origin_tls_client_auth"): "list_client_certificates",
+    ("POST", "/zones/{zone}/origin_tls_client_auth"): "upload_client_certificate",
+    # Before the certificates, for `settings` is no id of one.
+    ("GET", "/zones/{zone}/origin_tls_client_auth/settings"): "get_origin_pulls",
+    ("PUT", "/zones/{zone}/origin_tls_client_auth/settings"): "set_origin_pulls",
+    ("GET", "/zones/{zone}/origin_tls_client_auth/{certificate}"): "get_client_certificate",
+    ("DELETE", "/zones/{zone}/origin_tls_client_auth/{certificate}"): "delete_client_certificate",
+    ("GET", "/certificates"): "list_origin_certificates",
+    ("POST", "/certificates"): "create_origin_certificate",
+    ("GET", "/certificates/{certificate}"): "get_origin_certificate",
+    ("DELETE", "/certificates/{certificate}"): "revoke_origin_certificate",
     ("GET", "/ips"): "list_ips",
 }
 # The ranges are public: no token is asked for.
@@ -68,12 +79,14 @@ def routes(
     *,
     requests_per_window: int | None = REQUESTS_PER_WINDOW,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
 ) -> list[BaseRoute]:
     """Cloudflare's API over this store; who must know of changes watches the store.
 
     `requests_per_window`: calls in five minutes until all are refused for five more; None lifts the limit.
+    `now`: seconds since the epoch, by which certificates reach the edge.
     """
-    api = _Api(store, settings)
+    api = _Api(store, settings, now)
     limit = RateLimit(requests_per_window, clock)
 
     def guarded(handler: _Handler) -> _Handler:
@@ -102,9 +115,10 @@ def routes(
 class _Api:
     """The handlers: they read the request, ask the store's modules and dress the answer."""
 
-    def __init__(self, store: Store, settings: CloudflareSettings) -> None:
+    def __init__(self, store: Store, settings: CloudflareSettings, now: Callable[[], float]) -> None:
         self._store = store
         self._settings = settings
+        self._now = now
 
     async def verify_token(self, request: Request) -> Response:
         token = hashlib.sha256(self._settings.cloudflare_token.encode()).hexdigest()[:32]
@@ -197,6 +211,46 @@ class _Api:
         record = self._record(request)
         self._store.delete(records.KIND, record["id"])
         return answer({"id": record["id"]})
+
+    async def list_client_certificates(self, request: Request) -> Response:
+        found = origin_pulls.of_zone(self._store, self._zone(request)["id"], self._now())
+        return page(request, found, default=20, least=5, most=50)
+
+    async def upload_client_certificate(self, request: Request) -> Response:
+        body = await json_object(request)
+        return answer(origin_pulls.upload(self._store, self._zone(request)["id"], body, self._now()))
+
+    async def get_client_certificate(self, request: Request) -> Response:
+        zone, now = self._zone(request)["id"], self._now()
+        found = origin_pulls.get(self._store, zone, request.path_params["certificate"], now)
+        return answer(origin_pulls.shown(found, now))
+
+    async def delete_client_certificate(self, request: Request) -> Response:
+        zone, certificate = self._zone(request)["id"], request.path_params["certificate"]
+        return answer(origin_pulls.delete(self._store, zone, certificate, self._now()))
+
+    async def get_origin_pulls(self, request: Request) -> Response:
+        return answer({"enabled": origin_pulls.enabled(self._store, self._zone(request)["id"])})
+
+    async def set_origin_pulls(self, request: Request) -> Response:
+        body = await json_object(request)
+        return answer(origin_pulls.enable(self._store, self._zone(request)["id"], body))
+
+    async def list_origin_certificates(self, request: Request) -> Response:
+        zone = request.query_params.get("zone_id")
+        if zone is None:
+            raise ApiError(400, 1002, "Missing zone_id: certificates are listed by zone")
+        found = origin_ca.of_zone(self._store, zones.get(self._store, zone))
+        return page(request, found, default=20, least=5, most=50)
+
+    async def create_origin_certificate(self, request: Request) -> Response:
+        return answer(origin_ca.create(self._store, await json_object(request)))
+
+    async def get_origin_certificate(self, request: Request) -> Response:
+        return answer(origin_ca.shown(origin_ca.get(self._store, request.path_params["certificate"])))
+
+    async def revoke_origin_certificate(self, request: Request) -> Response:
+        return answer(origin_ca.revoke(self._store, request.path_params["certificate"]))
 
     def _zone(self, request: Request) -> Document:
         return zones.get(self._store, request.path_params["zone"])

@@ -29,6 +29,8 @@ CATALOGUE: dict[str, Setting] = {
     "min_tls_version": Setting("1.0", ("1.0", "1.1", "1.2", "1.3")),
     "ssl": Setting("full", ("off", "flexible", "full", "strict")),
     "tls_1_3": Setting("on", _SWITCH),
+    # Global authenticated origin pulls, with the certificate that all of Cloudflare's customers share.
+    "tls_client_auth": Setting("off", _SWITCH),
     "0rtt": Setting("off", _SWITCH, effective=False),
     "always_online": Setting("off", _SWITCH, effective=False),
     "automatic_https_rewrites": Setting("off", _SWITCH, effective=False),

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.cloudflare import records, zone_settings
+from sandbox.cloudflare import origin_pulls, records, zone_settings
 from sandbox.cloudflare.clock import timestamp
 from sandbox.cloudflare.envelope import ApiError, invalid_body, refuse_unknown
 from sandbox.cloudflare.names import is_hostname
@@ -102,6 +102,7 @@ def delete(store: Store, zone: Document) -> None:
         for setting in store.all(zone_settings.KIND):
             if setting["zone"] == zone["id"]:
                 store.delete(zone_settings.KIND, f"{zone['id']}/{setting['name']}")
+        origin_pulls.delete_all(store, zone["id"])
         store.delete(KIND, zone["id"])
 
 

@@ -90,10 +90,17 @@ def _find(model: type[Section], path: Sequence[int | str]) -> tuple[type[Section
     for step in path:
         if isinstance(step, int):
             continue
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            owner = field.annotation
+        if field is not None:
+            owner = next(_sections_of(field), owner)
         field = owner.model_fields.get(step)
     return owner, field
+
+
+def _sections_of(field: FieldInfo) -> Iterator[type[Section]]:
+    """The section that a field holds, also when it may be absent."""
+    for choice in (field.annotation, *get_args(field.annotation)):
+        if isinstance(choice, type) and issubclass(choice, Section):
+            yield choice
 
 
 def _wanted(field: FieldInfo | None) -> str:

@@ -20,6 +20,8 @@ PROJECT = "flotilla"
 PRODUCTION = "prod"
 
 MIN_PRODUCTION_MEMBERS = 2
+# One leaves while the others serve.
+MIN_IN_PLACE_MEMBERS = 2
 # Replaced members stay up beside the new ones until the end of a rollout.
 SURGE_FACTOR = 2
 # What each VPC keeps for itself: network, gateway, broadcast and one for the cloud.
@@ -36,6 +38,8 @@ def between(
         yield from _outside_zone(domain, edge)
     if isinstance(web, WebSettings) and isinstance(cloud, CloudSettings):
         yield from _too_small(web, cloud)
+    if isinstance(web, WebSettings):
+        yield from _impossible_rollout(web)
     yield from _image_of_another_role(sections)
     if stack == PRODUCTION:
         yield from _unfit_for_production(sections)
@@ -53,19 +57,52 @@ def _outside_zone(domain: str | None, edge: EdgeSettings) -> Iterator[str]:
         )
 
 
+def _impossible_rollout(web: WebSettings) -> Iterator[str]:
+    rollout, partial = web.rollout, web.rollout.partial
+    if rollout.mode == "in_place" and web.count < MIN_IN_PLACE_MEMBERS:
+        yield (
+            f'{PROJECT}:web.rollout.mode = "in_place": takes members away one at a time, and web.count is {web.count}, '
+            "so that nobody would serve meanwhile; use surge, or give 2 members or more"
+        )
+    if partial is None:
+        return
+    key = f"{PROJECT}:web.rollout.partial"
+    if partial.through >= web.count:
+        yield (
+            f"{key}.through = {partial.through}: leaves none of the {web.count} members on the old image; remove "
+            f"{key.removeprefix(f'{PROJECT}:')}, which ends the rollout"
+        )
+    if partial.rest == web.image:
+        yield (
+            f"{key}.rest = {complaints.shown(partial.rest)}: is web.image too, so that there is nothing to roll out; "
+            "give the image that the members have now, or remove web.rollout.partial"
+        )
+
+
 def _image_of_another_role(sections: Mapping[str, Section | None]) -> Iterator[str]:
-    for role, section in (("web", sections["web"]), ("database", sections["database"])):
-        if isinstance(section, WebSettings | SelfHostedSettings):
-            named = values.ROLE_IMAGE.fullmatch(section.image)
-            if named is not None and named["role"] != role:
-                yield (
-                    f"{PROJECT}:{role}.image = {complaints.shown(section.image)}: is an image of the role "
-                    f"{named['role']}; `fleet bake {role}` makes one for {role}"
-                )
+    for role, key, image in _images(sections):
+        named = values.ROLE_IMAGE.fullmatch(image)
+        if named is not None and named["role"] != role:
+            yield (
+                f"{PROJECT}:{key} = {complaints.shown(image)}: is an image of the role "
+                f"{named['role']}; `fleet bake {role}` makes one for {role}"
+            )
+
+
+def _images(sections: Mapping[str, Section | None]) -> Iterator[tuple[str, str, str]]:
+    """Each image that a config names, with its role and key."""
+    web, database = sections["web"], sections["database"]
+    if isinstance(web, WebSettings):
+        yield "web", "web.image", web.image
+        if web.rollout.partial is not None:
+            yield "web", "web.rollout.partial.rest", web.rollout.partial.rest
+    if isinstance(database, SelfHostedSettings):
+        yield "database", "database.image", database.image
 
 
 def _too_small(web: WebSettings, cloud: CloudSettings) -> Iterator[str]:
-    needed = web.count * SURGE_FACTOR + 1
+    factor = SURGE_FACTOR if web.rollout.mode == "surge" else 1
+    needed = web.count * factor + 1
     room = cloud.network.num_addresses - RESERVED_ADDRESSES
     if needed > room:
         yield (
@@ -75,16 +112,16 @@ def _too_small(web: WebSettings, cloud: CloudSettings) -> Iterator[str]:
 
 
 def _unfit_for_production(sections: Mapping[str, Section | None]) -> Iterator[str]:
-    web, database = sections["web"], sections["database"]
+    web = sections["web"]
     if isinstance(web, WebSettings) and web.count < MIN_PRODUCTION_MEMBERS:
         yield (
             f"{PROJECT}:web.count = {web.count}: production needs {MIN_PRODUCTION_MEMBERS} members or more, so that one "
             "may fail; `pulumi config set --path flotilla:web.count 2`"
         )
-    for role, section in (("web", web), ("database", database)):
-        if isinstance(section, WebSettings | SelfHostedSettings) and not values.is_pinned(section.image):
+    for role, key, image in _images(sections):
+        if not values.is_pinned(image):
             yield (
-                f"{PROJECT}:{role}.image = {complaints.shown(section.image)}: production needs an image that cannot change "
+                f"{PROJECT}:{key} = {complaints.shown(image)}: production needs an image that cannot change "
                 f"under it; `fleet bake {role}` makes one, and its name goes here"
             )
 

@@ -18,6 +18,8 @@ HTTPS_PORT = 443
 MYSQL_PORT = 3306
 # https://www.postgresql.org/docs/current/runtime-config-connection.html
 POSTGRESQL_PORT = 5432
+# Where members tell each other how they are, on the private network.
+PEER_PORT = 8101
 
 Protocol = Literal["tcp", "udp"]
 Engine = Literal["mysql", "postgresql"]
@@ -49,6 +51,7 @@ class Service(StrEnum):
     SSH = "ssh"
     HTTPS = "https"
     DATABASE = "database"
+    PEER = "peer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ TABLE = (
     Rule(None, Party.STACK, Service.SSH),
     Rule(Role.WEB, Party.EDGE, Service.HTTPS),
     Rule(Role.WEB, Role.AUTOSCALER, Service.HTTPS),
+    Rule(Role.WEB, Role.WEB, Service.PEER),
     Rule(Role.DATABASE, Role.WEB, Service.DATABASE),
     Rule(Role.DATABASE, Role.AUTOSCALER, Service.DATABASE),
     Rule(Role.DATABASE, Role.BACKUP, Service.DATABASE),
@@ -166,3 +170,5 @@ def _port(service: Service, engine: Engine) -> int:
             return HTTPS_PORT
         case Service.DATABASE:
             return database_port(engine)
+        case Service.PEER:
+            return PEER_PORT

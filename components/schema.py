@@ -31,6 +31,9 @@ PROXIED_TTL_SECONDS = 300
 # What resolvers may keep an answer of the cloud's own DNS.
 DNS_TTL_SECONDS = 60
 
+# Keys are rotated a few times a year; a larger number is a typo, and one cannot go back from it.
+MAX_ROTATIONS = 10_000
+
 Engine = Literal["mysql", "postgresql"]
 Seconds = Annotated[int, Field(ge=0, le=3600)]
 RequestSeconds = Annotated[int, Field(ge=1, le=3600)]
@@ -51,6 +54,9 @@ class CloudSettings(Section):
     region: RegionSlug = Field(description="text, the cloud's region", examples=["lon1"])
     network: VpcNetwork = Field(
         description="text, the range of the private network", examples=["10.20.0.0/20"]
+    )
+    ipv6: bool = Field(
+        default=False, description="true or false, whether members are reached by IPv6 too", examples=[True]
     )
 
 
@@ -80,6 +86,40 @@ class DrainSettings(Section):
     )
 
 
+class PartialSettings(Section):
+    """A rollout in several updates, on its way: up to where it has come."""
+
+    through: int = Field(
+        ge=1,
+        le=MAX_MEMBERS,
+        description="a whole number, the last slot that has the new image",
+        examples=[2],
+    )
+    rest: ImageName = Field(
+        description="text, the image that the slots after that one stay on", examples=["web-2026.11.20-aaaa"]
+    )
+
+
+class RolloutSettings(Section):
+    """How members are replaced by others."""
+
+    mode: Literal["surge", "in_place"] = Field(
+        default="surge",
+        description="surge (all new members beside the old ones) or in_place (one at a time)",
+        examples=["surge"],
+    )
+    canary_seconds: Seconds = Field(
+        default=30,
+        description="whole number of seconds to watch the first new member with visitors, 0 to 3600",
+        examples=[30],
+    )
+    partial: PartialSettings | None = Field(
+        default=None,
+        description="an object that `fleet rollout --batch` writes",
+        examples=[{"through": 2, "rest": "web-2026.11.20-aaaa"}],
+    )
+
+
 class WebSettings(Section):
     """The members that serve the site."""
 
@@ -97,6 +137,11 @@ class WebSettings(Section):
         default_factory=DrainSettings,
         description="an object",
         examples=[{"quiet_seconds": 10, "cap_seconds": 120}],
+    )
+    rollout: RolloutSettings = Field(
+        default_factory=RolloutSettings,
+        description="an object",
+        examples=[{"mode": "surge", "canary_seconds": 30}],
     )
 
 
@@ -141,6 +186,13 @@ class CloudflareSettings(Section):
         default=PROXIED_TTL_SECONDS,
         description="whole number of seconds until a changed record is seen everywhere, 0 to 3600",
         examples=[PROXIED_TTL_SECONDS],
+    )
+    rotation: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_ROTATIONS,
+        description=f"a whole number from 1 to {MAX_ROTATIONS}; a higher one gives new keys and certificates",
+        examples=[2],
     )
 
 

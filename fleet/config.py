@@ -151,6 +151,7 @@ class Settings:
     edge_ranges: tuple[str, ...] = ()  # CIDRs; fills the named set EDGE, and whose client address is believed
     origin_pull_ca: str = ""  # PEM; when given, only clients with a certificate of this CA are served
     ready_path: str = "/readyz"  # where the app says with status 200 that it can serve, database included
+    live_path: str = "/livez"  # where the app says with status 200 that it works itself, asking nobody else
     release: str = ""  # the release the image must hold; empty: any
     manifest: str = ""  # the manifest digest the image must have; empty: any
 
@@ -170,6 +171,7 @@ class Settings:
             edge_ranges=reader.texts("edge_ranges", check=_edge_range, default=(), limit=MAX_EDGE_RANGES),
             origin_pull_ca=reader.checked("origin_pull_ca", _optional_certificate, default=""),
             ready_path=reader.text("ready_path", _PATH, default="/readyz"),
+            live_path=reader.text("live_path", _PATH, default="/livez"),
             release=reader.text("release", _RELEASE, default=""),
             manifest=reader.text("manifest", _DIGEST, default=""),
         )

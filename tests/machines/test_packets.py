@@ -97,7 +97,7 @@ class Field:
     def _let_in(
         self, place: Place, role: Role, knows: Callable[[Place, Role | Party], bool]
     ) -> frozenset[int]:
-        ports = {"ssh": 22, "https": 443, "database": 3306}
+        ports = {"ssh": 22, "https": 443, "database": 3306, "peer": 8101}
         return frozenset(
             ports[rule.service]
             for rule in model.TABLE

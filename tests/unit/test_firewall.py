@@ -70,7 +70,11 @@ def test_the_database_is_open_to_web_members_only(engine: Engine, port: str) -> 
 
 
 def test_everything_else_is_closed() -> None:
-    assert set(rules("web")) == {"22", "443"}
+    assert set(rules("web")) == {"22", "443", "8101"}
+
+
+def test_members_ask_each_other_how_they_are_and_nobody_else_may() -> None:
+    assert rules("web")["8101"] == {"protocol": "tcp", "portRange": "8101", "sourceTags": ["dev-web"]}
 
 
 def test_machines_may_send_anything_anywhere() -> None:
@@ -98,7 +102,11 @@ def machine(role: Role, places: model.Places = PLACES) -> dict[int, tuple[str, .
 
 
 def test_a_machine_knows_the_edge_as_a_named_set() -> None:
-    assert machine(Role.WEB) == {22: ("203.0.113.7/32", "10.20.0.0/20"), 443: ("edge",)}
+    assert machine(Role.WEB) == {
+        22: ("203.0.113.7/32", "10.20.0.0/20"),
+        443: ("edge",),
+        8101: ("10.20.0.0/20",),
+    }
 
 
 def test_a_machine_without_an_edge_is_open_to_anyone() -> None:

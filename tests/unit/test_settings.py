@@ -16,6 +16,7 @@ from components.schema import CloudflareSettings, PlainDnsSettings
 SEED = base64.b64encode(bytes(range(32))).decode()
 IMAGE = "web-2026.11.21-3f2a"
 DATABASE_IMAGE = "database-2026.11.21-77c0"
+OLD_IMAGE = "web-2026.11.20-aaaa"
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF4biUIKgAhoBDuaKU1QA3+MLY0pht+w0gSMOPBPLNG+ me"
 
 
@@ -157,6 +158,41 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("web.cuont", 3, "flotilla:web.cuont is not a known key", "did you mean count?"),
     ("web.drain", {"quiet_secs": 1}, "flotilla:web.drain.quiet_secs is not a known key", "quiet_seconds?"),
     ("web.drain", {"cap_seconds": 0}, "flotilla:web.drain.cap_seconds = 0", "1 to 3600"),
+    ("web.rollout", {"mode": "in-place"}, 'flotilla:web.rollout.mode = "in-place"', "did you mean in_place?"),
+    ("web.rollout", {"canary": 5}, "flotilla:web.rollout.canary is not a known key", "canary_seconds?"),
+    ("web.rollout", {"canary_seconds": 7200}, "flotilla:web.rollout.canary_seconds = 7200", "0 to 3600"),
+    (
+        "web.rollout",
+        {"partial": {"trough": 1, "rest": IMAGE, "through": 1}},
+        "flotilla:web.rollout.partial.trough is not a known key",
+        "did you mean through?",
+    ),
+    (
+        "web.rollout",
+        {"partial": {"through": 1}},
+        "flotilla:web.rollout.partial.rest is missing",
+        "for example web-2026.11.20-aaaa",
+    ),
+    (
+        "web.rollout",
+        {"partial": {"through": 2, "rest": OLD_IMAGE}},
+        "flotilla:web.rollout.partial.through = 2: leaves none of the 2 members",
+        "remove web.rollout.partial",
+    ),
+    (
+        "web.rollout",
+        {"partial": {"through": 1, "rest": IMAGE}},
+        f'flotilla:web.rollout.partial.rest = "{IMAGE}": is web.image too',
+        "remove web.rollout.partial",
+    ),
+    (
+        "web.rollout",
+        {"partial": {"through": 1, "rest": DATABASE_IMAGE}},
+        f'flotilla:web.rollout.partial.rest = "{DATABASE_IMAGE}": is an image of the role database',
+        "fleet bake web",
+    ),
+    ("cloud.ipv6", "yes", 'flotilla:cloud.ipv6 = "yes"', "true or false"),
+    ("edge.rotation", 0, "flotilla:edge.rotation = 0", "from 1 to 10000"),
     ("database", None, "flotilla:database is missing", "kind: self-hosted"),
     ("database.kind", None, "flotilla:database.kind is missing", "self-hosted"),
     ("database.kind", "selfhosted", 'flotilla:database.kind = "selfhosted"', "did you mean self-hosted?"),
@@ -192,6 +228,33 @@ def test_a_fleet_that_does_not_fit_its_network_is_refused() -> None:
     config["web"]["count"] = 6
     (line,) = mistakes(config)
     assert line.startswith('flotilla:cloud.network = "10.20.0.0/28": has room for 12 machines')
+
+
+def test_a_fleet_that_is_replaced_in_place_needs_no_room_for_twice_its_size() -> None:
+    config = with_value("cloud.network", "10.20.0.0/28")
+    config["web"] |= {"count": 6, "rollout": {"mode": "in_place"}}
+    assert read(config).web.rollout.mode == "in_place"
+
+
+def test_a_single_member_cannot_be_replaced_in_place() -> None:
+    config = with_value("web.count", 1)
+    config["web"]["rollout"] = {"mode": "in_place"}
+    (line,) = mistakes(config)
+    assert line.startswith('flotilla:web.rollout.mode = "in_place"')
+    assert "nobody would serve" in line
+
+
+def test_a_rollout_is_by_surge_with_a_canary_unless_told_otherwise() -> None:
+    rollout = read(good()).web.rollout
+    assert (rollout.mode, rollout.canary_seconds, rollout.partial) == ("surge", 30, None)
+
+
+def test_the_rest_of_a_partial_rollout_must_be_pinned_in_production() -> None:
+    partial = {"through": 1, "rest": "debian-13-x64"}
+    config = with_value("web.rollout", {"partial": partial})
+    assert read(config).web.rollout.partial
+    (line,) = mistakes(config, stack="prod")
+    assert line.startswith('flotilla:web.rollout.partial.rest = "debian-13-x64": production needs an image')
 
 
 def test_a_nested_key_set_without_path_is_explained() -> None:

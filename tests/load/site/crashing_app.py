@@ -1,0 +1,3 @@
+"""Cannot be imported, as after a merge that nobody ran."""
+
+raise RuntimeError("this release cannot start")

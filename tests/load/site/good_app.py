@@ -1,0 +1,5 @@
+"""The site as it should be."""
+
+from . import site
+
+app = site()

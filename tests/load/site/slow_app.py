@@ -1,0 +1,5 @@
+"""Healthy, and every visit takes seconds."""
+
+from . import site
+
+app = site("slow")

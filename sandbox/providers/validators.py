@@ -27,6 +27,14 @@ def one_of(*choices: str, ignore_case: bool = False) -> Check:
     return check
 
 
+def number_of(*choices: float) -> Check:
+    def check(name: str, value: Any) -> str | None:
+        listed = " ".join(str(choice) for choice in choices)
+        return None if value in choices else f"expected {name} to be one of [{listed}], got {value}"
+
+    return check
+
+
 def between(low: float, high: float) -> Check:
     def check(name: str, value: Any) -> str | None:
         return (

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from sandbox.providers.cloudflare import dns, lookups, zones
+from sandbox.providers.cloudflare import dns, lookups, origins, zones
 from sandbox.providers.http import Api, RetryPolicy
 from sandbox.providers.package import Package
 from sandbox.providers.schema import by_name, given
@@ -45,6 +45,6 @@ PACKAGE = Package(
             given("userAgentOperatorSuffix"),
         ]
     ),
-    resources={resource.token: resource for family in (dns, zones) for resource in family.RESOURCES},
+    resources={resource.token: resource for family in (dns, origins, zones) for resource in family.RESOURCES},
     functions={function.token: function for function in lookups.FUNCTIONS},
 )

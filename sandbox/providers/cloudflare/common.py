@@ -10,6 +10,15 @@ from sandbox.providers.values import Values
 
 PREFIX = "cloudflare:index"
 FAILED = "failed to make http request: "
+# What the plugin says of settings, which exist as long as their zone does.
+NOT_DESTROYED = (
+    "This resource cannot be destroyed. If you create this resource, it will be present in the API until manually "
+    "deleted."
+)
+NOT_RESET = (
+    "This removes the setting from the state but does not change it in the API. To reset it there, refer to "
+    "Cloudflare's documentation."
+)
 GONE = "Resource not found: the resource was not found on the server and will be removed from state."
 
 

@@ -7,7 +7,16 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.providers.call import Call, Created, OperationError
-from sandbox.providers.cloudflare.common import FAILED, GONE, from_api, moment, to_api, token
+from sandbox.providers.cloudflare.common import (
+    FAILED,
+    GONE,
+    NOT_DESTROYED,
+    NOT_RESET,
+    from_api,
+    moment,
+    to_api,
+    token,
+)
 from sandbox.providers.http import ApiError
 from sandbox.providers.rest import Collection
 from sandbox.providers.schema import (
@@ -122,10 +131,7 @@ class _Settings(Operations):
         return _setting_outputs(answer["result"])
 
     async def delete(self, call: Call) -> None:
-        await call.warn(
-            "This removes the setting from the state but does not change it in the API. To reset it there, "
-            "refer to Cloudflare's documentation."
-        )
+        await call.warn(NOT_RESET)
 
 
 def _setting_path(values: Values) -> str:
@@ -148,10 +154,7 @@ ZONE_SETTING = Resource(
     token=token("ZoneSetting"),
     import_path=("zoneId",),
     operations=_Settings(),
-    creation_warning=(
-        "This resource cannot be destroyed. If you create this resource, it will be present in the API until "
-        "manually deleted."
-    ),
+    creation_warning=NOT_DESTROYED,
     properties=by_name(
         [
             required("settingId", replaces=True),

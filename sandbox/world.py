@@ -6,15 +6,17 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from ipaddress import IPv4Network
+from contextlib import AsyncExitStack, suppress
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
 from starlette.routing import Route
 
 from sandbox import dns_zones, processes
 from sandbox.api.cloud import Cloud
+from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import SandboxConfig
 from sandbox.dns import DnsServer
@@ -34,7 +36,7 @@ from sandbox.network.namespaces import bind_in_namespace
 from sandbox.network.network import NamespaceNetwork
 from sandbox.network.none import RecordNetwork
 from sandbox.network.packages import PackageProxy
-from sandbox.network.plan import RESOLVER, prefix, public_slice
+from sandbox.network.plan import RESOLVER, prefix, public_slice, public_slice6
 from sandbox.network.port import Network, Topology
 from sandbox.network.services import RouterServices
 from sandbox.paths import SandboxPaths, cache_root
@@ -44,7 +46,12 @@ from sandbox.store import Document, Store
 _log = logging.getLogger(__name__)
 _DNS_PORT = 53
 # Kinds of documents that change what the edge or the name server says.
-_NAMED = frozenset({"cf_zone", "cf_record", "cf_setting", "domain", "record"})
+_NAMED = frozenset(
+    {
+        *("cf_zone", "cf_record", "cf_setting", "domain", "record"),
+        *(origin_pulls.KIND, origin_pulls.SETTING_KIND, origin_ca.AUTHORITY_KIND),
+    }
+)
 _EDGE_DELAYS_SECONDS = (0.0, 0.5, 1.0)
 
 Progress = Callable[[str], None]
@@ -62,6 +69,10 @@ class World(Protocol):
     @property
     def public_network(self) -> IPv4Network:
         """Where the droplets' public addresses come from."""
+
+    @property
+    def public_network6(self) -> IPv6Network | None:
+        """The same for IPv6; None where machines cannot have it."""
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         """Make all that machines need before they boot."""
@@ -85,6 +96,7 @@ class RecordsOnly:
         self.machines: Machines = RecordMachines(store)
         self.network: Network = RecordNetwork()
         self.public_network = public_slice(config.instance)
+        self.public_network6 = public_slice6(config.instance)
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         """There is nothing to make."""
@@ -124,6 +136,8 @@ class SimulatedWorld:
         self._claim = claim_socket(config.instance)
         self.network: Network = _Cables(self._machines)
         self.public_network = loopback_slice(config.instance)
+        # The loopback network has one IPv6 address only.
+        self.public_network6 = None
 
     @property
     def machines(self) -> Machines:
@@ -210,6 +224,10 @@ class RealWorld:
     def public_network(self) -> IPv4Network:
         return self._network.plan.public
 
+    @property
+    def public_network6(self) -> IPv6Network:
+        return self._network.plan.public6
+
     def control_routes(self) -> Sequence[Route]:
         return ()
 
@@ -226,7 +244,7 @@ class RealWorld:
         await services.start(await self._packages.start())
         await self._open_names()
         self._stack.push_async_callback(self._edge.stop)
-        await self._edge.start(edge_state(self._store))
+        await self._edge.start(edge_state(self._store, time.time()))
         self._store.watch(self._note)
         follower = asyncio.create_task(self._follow(), name="edge and names")
         self._stack.callback(follower.cancel)
@@ -257,17 +275,20 @@ class RealWorld:
     async def _follow(self) -> None:
         """Tell edge and name server of changes, many at once when they come fast."""
         while True:
-            await self._changed.wait()
+            # Client certificates reach the edge by the clock.
+            due = origin_pulls.seconds_until_change(self._store, time.time())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), due)
             self._changed.clear()
             self._dns.update(dns_zones.dns_zones(self._store, self._anycast))
             try:
-                await self._edge.apply(edge_state(self._store))
+                await self._edge.apply(edge_state(self._store, time.time()))
             except Exception:  # the edge must not end with one bad change; the next one tries again
                 _log.exception("the edge could not take over a change")
 
     def way(self, host: str) -> Document | None:
         ports = self._config.ports
-        for zone in edge_state(self._store).zones:
+        for zone in edge_state(self._store, time.time()).zones:
             if any(site.name == host for site in zone.hosts):
                 return {
                     "via": "edge",
@@ -287,11 +308,14 @@ class RealWorld:
             "machines": "real",
             "sites": [
                 {"name": site.name, "origins": list(site.origins)}
-                for zone in edge_state(self._store).zones
+                for zone in edge_state(self._store, time.time()).zones
                 for site in zone.hosts
             ],
             "edge_ports": [ports[f"edge-https-{number}"] for number in (1, 2, 3)],
             "edge_ca": str(self._edge.ca_file),
+            # Cloudflare's customers share it: an origin that trusts its authority trusts all of them.
+            "edge_shared_client": str(self._edge.layout.shared_client_certificate),
+            "edge_shared_client_ca": str(self._edge.certificates.shared_client_authority),
             "dns": f"127.0.0.1:{ports['dns']}",
             "network_instance": self._config.instance,
             "memory_bytes": self._memory(),

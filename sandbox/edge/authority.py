@@ -1,4 +1,4 @@
-"""The certificates visitors meet: a small authority of the sandbox's own, and one certificate per zone."""
+"""Small certificate authorities of the sandbox's own, such as the one behind the certificates visitors meet."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _SKEW = timedelta(hours=1)
 class EdgeAuthority:
     """A certificate authority kept in a directory; made at first use, the same ever after."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "Flotilla sandbox edge") -> None:
         self._directory = directory
+        self._name = name
         self._key_file = directory / "ca.key"
         self.certificate_file = directory / "ca.pem"
         """What visitors must trust: `curl --cacert`."""
@@ -33,7 +34,7 @@ class EdgeAuthority:
         if self.certificate_file.exists() and self._key_file.exists():
             return
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Flotilla sandbox edge")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)])
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -51,10 +52,15 @@ class EdgeAuthority:
             .add_extension(usage, critical=True)
             .sign(key, hashes.SHA256())
         )
-        _write(self._key_file, _private(key))
-        _write(self.certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
+        write_private(self._key_file, _private(key))
+        write_private(self.certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, file: Path, names: Sequence[str]) -> bool:
+    def issue(
+        self,
+        file: Path,
+        names: Sequence[str],
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
+    ) -> bool:
         """Have a PEM file (certificate, then key) for these names that is good for weeks; true when made anew."""
         if _is_good(file, names):
             return False
@@ -70,13 +76,13 @@ class EdgeAuthority:
                 x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
             )
             .sign(signer, hashes.SHA256())
         )
-        _write(file, certificate.public_bytes(serialization.Encoding.PEM) + _private(key))
+        write_private(file, certificate.public_bytes(serialization.Encoding.PEM) + _private(key))
         return True
 
 
@@ -111,7 +117,7 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_private(file: Path, content: bytes) -> None:
     """Replace a file atomically, closed to others: most of them hold keys."""
     temporary = file.with_name(f".{file.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -7,14 +7,13 @@ import logging
 import os
 from pathlib import Path
 
-from sandbox.edge.authority import EdgeAuthority
+from sandbox.edge.certificates import EdgeCertificates
 from sandbox.edge.haproxy_config import (
     ERROR_HEADER,
     ERROR_PAGES,
     NOBODY,
     SlotKey,
     backend_name,
-    certificate_list,
     render,
     schemes,
     server_name,
@@ -46,7 +45,7 @@ class Edge:
 
     def __init__(self, home: Path, layout: EdgeLayout) -> None:
         self.layout = layout
-        self._authority = EdgeAuthority(layout.directory)
+        self.certificates = EdgeCertificates(layout)
         self._process = HaproxyProcess(home, layout.config, layout.socket)
         self._views = {point.city: EdgeState() for point in layout.points}
         self._slots: dict[SlotKey, Slots] = {}
@@ -58,16 +57,14 @@ class Edge:
     @property
     def ca_file(self) -> Path:
         """The authority visitors must trust (`curl --cacert`)."""
-        return self._authority.certificate_file
+        return self.certificates.visitors_trust
 
     async def start(self, state: EdgeState) -> None:
         """Serve this state now at every point of presence, taking over a HAProxy that an earlier daemon left."""
         if len(str(self.layout.socket)) > _LONGEST_SOCKET:
             raise EdgeError(f"{self.layout.socket} is too long for a socket: use a shorter --home")
         self._closing.clear()
-        self._authority.ensure()
-        if not self.layout.origin_authorities.exists():
-            self.layout.origin_authorities.write_bytes(self.ca_file.read_bytes())
+        self.certificates.ensure()
         for status in ERROR_PAGES:
             page = _ERROR_PAGE.format(status=status, length=len(_ERROR_BODY), body=_ERROR_BODY)
             self.layout.error_page(status).write_bytes(page.encode())
@@ -127,19 +124,21 @@ class Edge:
     async def _converge(self) -> None:
         """Make the process equal to the views: by readdressing servers if that is enough, else by a reload."""
         self._slots = _assigned(self._views, self._slots)
-        renewed = self._write_certificates()
+        renewed = self.certificates.write(self._views)
         wanted = f"{structure(self.layout, self._views, self._slots)}.{self._network_identity()}"
         self._write(self.layout.config, render(self.layout, self._views, self._slots, wanted))
         running = await self._process.description()
         if running == wanted and not renewed:
             await self._readdress()
             if not _differences(await self._process.servers(), self._wanted()):
+                self.certificates.sweep(self._views)
                 return
         await self._process.check()
         if running is not None and running.partition(".")[2] != wanted.partition(".")[2]:
             # Its sockets are in a namespace that is gone, and a reload would hand them on.
             await self._process.stop()
         await self._process.load()
+        self.certificates.sweep(self._views)
         self._guard()
 
     def _network_identity(self) -> str:
@@ -224,18 +223,6 @@ class Edge:
                                 shown = address or NOBODY[version]
                                 servers[backend, name] = Server(backend, name, shown, address is not None)
         return servers
-
-    def _write_certificates(self) -> bool:
-        """True when a certificate was made that a running process has not read."""
-        zones = {zone.name for state in self._views.values() for zone in state.zones}
-        made = [
-            self._authority.issue(self.layout.directory / f"{zone}.pem", [zone, f"*.{zone}"])
-            for zone in sorted(zones)
-        ]
-        for point in self.layout.points:
-            text = certificate_list(self.layout, self._views[point.city])
-            self._write(self.layout.certificate_list(point), text)
-        return any(made)
 
     @staticmethod
     def _write(file: Path, text: str) -> None:

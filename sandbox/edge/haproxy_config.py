@@ -57,7 +57,7 @@ def certificate_list(layout: EdgeLayout, state: EdgeState) -> str:
         most = "1.3" if zone.tls_1_3 or least == "1.3" else "1.2"
         alpn = "h2,http/1.1" if zone.http2 else "http/1.1"
         options = f"ssl-min-ver TLSv{least} ssl-max-ver TLSv{most} alpn {alpn}"
-        lines.append(f"{layout.directory / zone.name}.pem [{options}] {zone.name} *.{zone.name}\n")
+        lines.append(f"{layout.visitors_certificate(zone.name)} [{options}] {zone.name} *.{zone.name}\n")
     return "".join(lines)
 
 
@@ -85,7 +85,7 @@ def _text(layout: EdgeLayout, views: Views, slots: SlotTable, description: str) 
         for zone in state.zones:
             for scheme in schemes(zone):
                 for host in zone.hosts:
-                    lines += _backend(layout, point, zone, host, scheme, slots)
+                    lines += _backend(layout, point, state, zone, host, scheme, slots)
     return "\n".join(lines) + "\n"
 
 
@@ -212,7 +212,13 @@ def _inside(layout: EdgeLayout, point: PointOfPresence, state: EdgeState, scheme
 
 
 def _backend(
-    layout: EdgeLayout, point: PointOfPresence, zone: Zone, host: Host, scheme: str, slots: SlotTable
+    layout: EdgeLayout,
+    point: PointOfPresence,
+    state: EdgeState,
+    zone: Zone,
+    host: Host,
+    scheme: str,
+    slots: SlotTable,
 ) -> Iterator[str]:
     yield f"backend {backend_name(point.city, scheme, host.name)}"
     if not host.origins:
@@ -230,28 +236,37 @@ def _backend(
     for version in (4, 6):
         source = point.source if version == 4 else point.source6
         places = slots.get(SlotKey(point.city, host.name, version), ())
-        options = _server_options(layout, zone, scheme, source)
+        options = _server_options(layout, source)
+        if scheme == "tls":
+            options += _origin_tls(layout, state, zone)
         port = layout.origin_https_port if scheme == "tls" else layout.origin_http_port
         for place, address in enumerate(places):
             target = f"[{address or NOBODY[6]}]" if version == 6 else address or NOBODY[4]
-            state = "" if address else " disabled"
-            yield f"    server {server_name(version, place)} {target}:{port}{options}{state}"
+            vacant = "" if address else " disabled"
+            yield f"    server {server_name(version, place)} {target}:{port}{options}{vacant}"
     yield ""
 
 
-def _server_options(layout: EdgeLayout, zone: Zone, scheme: str, source: str | None) -> str:
+def _server_options(layout: EdgeLayout, source: str | None) -> str:
     options = f" pool-purge-delay {_milliseconds(layout.timing.origin_keepalive)}"
     if source:
         options += f" source {source}"
     if layout.namespace:
         options += f" namespace {layout.namespace}"
-    if scheme == "tls":
-        options += " ssl sni var(txn.host)"
-        if zone.ssl is SslMode.STRICT:
-            options += f" verify required ca-file {layout.origin_authorities}"
-        else:
-            options += " verify none"
     return options
+
+
+def _origin_tls(layout: EdgeLayout, state: EdgeState, zone: Zone) -> str:
+    """How the edge proves itself to origins, and what they must prove: in mode `strict`, the visited name.
+
+    No revocation list is asked, as Cloudflare asks none.
+    """
+    options = " ssl sni var(txn.host)"
+    if zone.origin_pulls:
+        options += f" crt {layout.client_certificate(zone)}"
+    if zone.ssl is SslMode.STRICT:
+        return f"{options} verify required ca-file {layout.origin_authorities(state)}"
+    return f"{options} verify none"
 
 
 def _origin_errors(timing: Timing) -> Iterator[str]:

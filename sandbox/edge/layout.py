@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
 
 from sandbox.cloudflare.ranges import IpRanges
+from sandbox.edge.state import EdgeState, Zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,34 @@ class EdgeLayout:
         return self.directory / "admin.sock"
 
     @property
-    def origin_authorities(self) -> Path:
+    def shared_client_certificate(self) -> Path:
+        """With its key: what origin pulls show to origins of zones that uploaded no certificate of their own."""
+        return self.directory / "origin-pull" / "client.pem"
+
+    def visitors_certificate(self, zone: str) -> Path:
+        return self.directory / f"{zone}.pem"
+
+    # Files named after their content: a change of it changes the configuration, and the old one stays for those
+    # points of presence that have not learnt of it.
+    def client_certificate(self, zone: Zone) -> Path:
+        """The zone's own client certificate with its key, else the shared one."""
+        if not zone.client_certificate:
+            return self.shared_client_certificate
+        return self.directory / f"client-{_digest(zone.client_certificate)}.pem"
+
+    def origin_authorities(self, state: EdgeState) -> Path:
         """The certificate authorities that ssl mode `strict` accepts from an origin."""
-        return self.directory / "origin-authorities.pem"
+        return self.directory / f"origins-{_digest(*state.origin_roots)}.pem"
 
     def certificate_list(self, point: PointOfPresence) -> Path:
         return self.directory / f"{point.city}.list"
 
     def error_page(self, status: int) -> Path:
         return self.directory / f"{status}.http"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("".join(texts).encode()).hexdigest()[:24]
 
 
 CITIES = ("LHR", "FRA", "AMS")

@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.origin_pulls import DEPLOYMENT_SECONDS
 from sandbox.store import Store
+from tests.pems import new_key, private_pem, request_pem, self_signed_pem
 from tests.unit.cloudflare_api import Api
-from tests.unit.pems import new_key, private_pem, request_pem, self_signed_pem
 
 KEY = new_key()
 CSR = request_pem(KEY)

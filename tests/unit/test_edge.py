@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.cloudflare import ip_ranges
+from sandbox.cloudflare import ip_ranges, origin_pulls, zone_settings
 from sandbox.edge.authority import EdgeAuthority
 from sandbox.edge.haproxy_config import SlotKey, certificate_list, render, structure
 from sandbox.edge.layout import EdgeLayout, PointOfPresence, points_of_presence
 from sandbox.edge.slots import Slots, assign
 from sandbox.edge.state import EdgeState, Host, SslMode, Zone, edge_state, hosts
 from sandbox.store import Store
+from tests.pems import new_key, private_pem, self_signed_pem
 
 SITE = "www.foobar.com"
 
@@ -53,9 +55,36 @@ def test_state_follows_settings_and_leaves_paused_zones_out(tmp_path: Path) -> N
     store.put("cf_zone", "p", {"id": "p", "name": "paused.com", "status": "active", "paused": True})
     store.put("cf_record", "1", record(SITE, "198.18.0.10"))
     store.put("cf_setting", "z/ssl", {"zone": "z", "name": "ssl", "value": "strict", "modified_on": "now"})
-    assert edge_state(store).zones == (
+    assert edge_state(store, 0).zones == (
         Zone("foobar.com", (Host(SITE, ("198.18.0.10",)),), ssl=SslMode.STRICT),
     )
+
+
+def pulled(store: Store, now: float) -> tuple[bool, str]:
+    zone = edge_state(store, now).zones[0]
+    return zone.origin_pulls, zone.client_certificate
+
+
+def test_origin_pulls_show_what_has_reached_the_edge() -> None:
+    store = Store(":memory:")
+    store.put("cf_zone", "z", {"id": "z", "name": "foobar.com", "status": "active", "paused": False})
+    key = new_key()
+    certificate, private = self_signed_pem(key), private_pem(key)
+    made = origin_pulls.upload(store, "z", {"certificate": certificate, "private_key": private}, now=100)
+    assert pulled(store, 200) == (False, "")
+    origin_pulls.enable(store, "z", {"enabled": True})
+    assert pulled(store, 100) == (True, "")
+    assert pulled(store, 200) == (True, certificate + private)
+    origin_pulls.delete(store, "z", made["id"], now=300)
+    assert pulled(store, 301) == (True, certificate + private)
+    assert pulled(store, 400) == (True, "")
+
+
+def test_global_origin_pulls_show_the_shared_certificate() -> None:
+    store = Store(":memory:")
+    store.put("cf_zone", "z", {"id": "z", "name": "foobar.com", "status": "active", "paused": False})
+    zone_settings.change(store, "z", "tls_client_auth", "on")
+    assert pulled(store, 0) == (True, "")
 
 
 def test_origins_keep_their_places() -> None:
@@ -151,6 +180,19 @@ def test_zone_settings_shape_the_handshake(layout: EdgeLayout) -> None:
         f"{layout.directory}/foobar.com.pem [ssl-min-ver TLSv1.2 ssl-max-ver TLSv1.2 alpn http/1.1]"
         " foobar.com *.foobar.com\n"
     )
+
+
+def test_client_certificate_is_named_after_its_content(layout: EdgeLayout) -> None:
+    def shown(**settings: Any) -> str:
+        found = re.search(r" crt (\S+)", rendered(layout, zone("198.18.0.10", **settings)))
+        return found[1] if found else ""
+
+    assert shown() == ""
+    assert shown(origin_pulls=True) == f"{layout.directory}/origin-pull/client.pem"
+    first, second = (shown(origin_pulls=True, client_certificate=text) for text in ("one", "two"))
+    assert first != second
+    assert "one" not in first
+    assert shown(origin_pulls=True, client_certificate="one", ssl=SslMode.FLEXIBLE) == ""
 
 
 def test_structure_is_all_but_addresses(layout: EdgeLayout) -> None:

@@ -11,11 +11,11 @@ from starlette.applications import Starlette
 from sandbox.cloudflare import origin_pulls, routes
 from sandbox.providers.values import UNKNOWN, Secret, Values
 from sandbox.store import Store
+from tests.pems import new_key, private_pem, request_pem, self_signed_pem
 from tests.provider_client import ProviderClient, ProviderError, attached
 from tests.recording_api import RecordingApi, recording_api
 from tests.unit.cloud_api import served
 from tests.unit.cloudflare_api import TOKEN, Api, Settings
-from tests.unit.pems import new_key, private_pem, request_pem, self_signed_pem
 
 ORIGIN = "cloudflare:index/originCaCertificate:OriginCaCertificate"
 CLIENT = "cloudflare:index/authenticatedOriginPullsCertificate:AuthenticatedOriginPullsCertificate"

@@ -31,7 +31,7 @@ database = DatabaseTier(
     DatabaseTierArgs(
         site=site,
         size=configured.self_hosted.size,
-        image=found.images[Role.DATABASE],
+        image=found.images[preflight.DATABASE_IMAGE],
         volume_gib=configured.self_hosted.volume_gib,
         protect_data=configured.protect,
         after=[firewall.native[Role.DATABASE]],
@@ -42,13 +42,15 @@ web = WebTier(
     WebTierArgs(
         site=site,
         domain=configured.domain,
-        count=configured.web.count,
+        rollout=configured.rollout,
         size=configured.web.size,
-        image=found.images[Role.WEB],
+        image=found.images[preflight.WEB_IMAGE],
+        rest=found.images.get(preflight.REST_IMAGE),
         release=found.release,
         drain=configured.drain_times,
         dns=clouds.dns(configured, found.zone_id),
         database=database.endpoint,
+        cloud_token=configured.cloud_token,
         after=[firewall.native[Role.WEB]],
     ),
 )

@@ -66,9 +66,7 @@ def deliver(
     opts: pulumi.ResourceOptions,
 ) -> remote.Command:
     """Hand a machine what it must know over standard input, again whenever that or the machine changes."""
-    opts = pulumi.ResourceOptions.merge(
-        opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout", "stderr"])
-    )
+    opts.additional_secret_outputs = ["stdout", "stderr"]
     return remote.Command(
         name,
         connection=connection,
@@ -126,11 +124,92 @@ def drain(
     )
 
 
+def peers(
+    name: str,
+    logins: Mapping[str, tuple[Login, pulumi.Output[str]]],
+    machines: Sequence[pulumi.CustomResource],
+    opts: pulumi.ResourceOptions,
+) -> local.Command:
+    """Tells every member where the others are, again when one of them is another machine.
+
+    `logins` holds each slot's login and its address in the private network. It runs at the operator's desk, because
+    a member that cannot be reached must not keep the others from knowing.
+    """
+    return local.Command(
+        name,
+        create=at_desk("peers"),
+        stdin=_membership(logins),
+        triggers=[machine.id for machine in machines],
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+def _membership(logins: Mapping[str, tuple[Login, pulumi.Output[str]]]) -> pulumi.Output[str]:
+    """What `fleet peers` reads; secret, as the key in it is."""
+    first, _ = next(iter(logins.values()))
+    return pulumi.Output.json_dumps(
+        {
+            "deploy_key": first.private_key,
+            "members": {
+                slot: {
+                    "address": login.address,
+                    "private_address": private_address,
+                    "host_key": login.host_key,
+                }
+                for slot, (login, private_address) in logins.items()
+            },
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How the canary is watched; `fleet canary` compares it with the other members of the stack."""
+
+    stack: str
+    slot: str
+    seconds: int
+    propagation: int
+    seed: str = field(repr=False)
+    cloud_token: str | None = field(repr=False)
+    """The cloud's token where the stack's config has one; else it is in the environment."""
+
+
+def canary(
+    name: str, watch: Watch, login: Login, machine: pulumi.CustomResource, opts: pulumi.ResourceOptions
+) -> local.Command:
+    """Watches a machine that has just got visitors; absent from the state until it has passed."""
+    environment: dict[str, pulumi.Input[str]] = {
+        commands.SEED_VARIABLE: pulumi.Output.secret(watch.seed),
+        commands.HOST_VARIABLE: login.address,
+    }
+    if watch.cloud_token is not None:
+        environment[commands.CLOUD_TOKEN_VARIABLE] = pulumi.Output.secret(watch.cloud_token)
+    return local.Command(
+        name,
+        create=at_desk(
+            f"canary --stack {watch.stack} --slot {watch.slot} --seconds {watch.seconds} "
+            f"--propagation {watch.propagation}"
+        ),
+        # Other seconds or another token are no reason to watch a machine again that has passed.
+        update=":",
+        environment=environment,
+        triggers=[machine.id],
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
 def drain_command(slot: str, times: DrainTimes) -> str:
-    """The shell line of a drain. The delete may run on another computer than the one that wrote the state, so
-    the interpreter's path is only tried first."""
-    python = shlex.quote(sys.executable)
-    arguments = (
+    """The shell line of a drain."""
+    return at_desk(
         f"drain --slot {slot} --propagation {times.propagation} --quiet {times.quiet} --cap {times.cap}"
     )
+
+
+def at_desk(arguments: str) -> str:
+    """The shell line of a command of the operator's desk. It may run on another computer than the one that wrote
+    the state, so the interpreter's path is only tried first."""
+    python = shlex.quote(sys.executable)
     return f"if [ -x {python} ]; then exec {python} -m fleet.cli {arguments}; else exec fleet {arguments}; fi"

@@ -15,6 +15,14 @@ class Child(StrEnum):
     GATE = "gate"
     DRAIN = "drain"
     DNS = "dns"
+    DNS6 = "dns6"
+
+
+class Common(StrEnum):
+    """What a tier has once for all its slots, as the ends of resource names."""
+
+    PEERS = "peers"
+    CANARY = "canary"
 
 
 def slot(role: Role, number: int) -> str:
@@ -22,9 +30,9 @@ def slot(role: Role, number: int) -> str:
     return f"{role}-{number}"
 
 
-def child(slot_name: str, noun: Child) -> str:
-    """The name of one of a slot's resources."""
-    return f"{slot_name}-{noun}"
+def child(owner: str, noun: Child | Common) -> str:
+    """The name of one of a slot's or a tier's resources."""
+    return f"{owner}-{noun}"
 
 
 def stack_tag(stack: str) -> str:

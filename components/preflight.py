@@ -20,6 +20,11 @@ from components.settings import Settings
 
 _T = TypeVar("_T")
 
+# Where the config names images.
+WEB_IMAGE = "web.image"
+REST_IMAGE = "web.rollout.partial.rest"
+DATABASE_IMAGE = "database.image"
+
 # How many of the possible values an error lists.
 _LISTED = 8
 
@@ -29,6 +34,8 @@ class Wanted:
     """A kind of machine that the stack's config asks for."""
 
     role: Role
+    key: str
+    """Where the config names the image, such as web.image."""
     image: str
     size: str
 
@@ -46,7 +53,8 @@ class BootImage:
 class Findings:
     """What was looked up: an image for each role, the site if it is not in its image, and the edge's own words."""
 
-    images: Mapping[Role, BootImage]
+    images: Mapping[str, BootImage]
+    """By the config's key, such as web.image."""
     release: Release | None
     zone_id: str
     edge_ranges: tuple[str, ...]
@@ -57,8 +65,8 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
     checker = _Checker(settings.cloud.region)
     images = checker.find_images(_wanted(settings), catalogue)
     zone_id, edge_ranges = checker.ask_edge(edge_lookups) if edge_lookups else ("", ())
-    web = images.get(Role.WEB)
-    site = checker.read_site(settings.app) if web is not None and web.from_scratch else None
+    scratch = any(image.from_scratch for key, image in images.items() if key != DATABASE_IMAGE)
+    site = checker.read_site(settings.app) if scratch else None
     if checker.problems:
         lines = "\n".join(f"  {problem}" for problem in checker.problems)
         raise pulumi.RunError(
@@ -68,10 +76,12 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
 
 
 def _wanted(settings: Settings) -> Sequence[Wanted]:
-    web, database = settings.web, settings.self_hosted
+    web, database, partial = settings.web, settings.self_hosted, settings.web.rollout.partial
+    rest = [Wanted(role=Role.WEB, key=REST_IMAGE, image=partial.rest, size=web.size)] if partial else []
     return [
-        Wanted(role=Role.WEB, image=web.image, size=web.size),
-        Wanted(role=Role.DATABASE, image=database.image, size=database.size),
+        Wanted(role=Role.WEB, key=WEB_IMAGE, image=web.image, size=web.size),
+        *rest,
+        Wanted(role=Role.DATABASE, key=DATABASE_IMAGE, image=database.image, size=database.size),
     ]
 
 
@@ -82,16 +92,16 @@ class _Checker:
     region: str | None
     problems: list[str] = field(default_factory=list)
 
-    def find_images(self, wanted: Sequence[Wanted], catalogue: port.Catalogue) -> Mapping[Role, BootImage]:
-        """The image of each role, after a look at region and sizes."""
+    def find_images(self, wanted: Sequence[Wanted], catalogue: port.Catalogue) -> Mapping[str, BootImage]:
+        """The image of each key, after a look at region and sizes."""
         sizes, images = self._ask(catalogue.sizes), self._ask(catalogue.images)
         if sizes is not None and self._knows_region(sizes):
-            for item in wanted:
+            for item in {item.role: item for item in wanted}.values():
                 self._check_size(item, sizes)
         chosen = {
-            item.role: self._choose_image(item, images, sizes or ()) for item in wanted if images is not None
+            item.key: self._choose_image(item, images, sizes or ()) for item in wanted if images is not None
         }
-        return {role: image for role, image in chosen.items() if image is not None}
+        return {key: image for key, image in chosen.items() if image is not None}
 
     def ask_edge(self, lookups: port.EdgeLookups) -> tuple[str, tuple[str, ...]]:
         """The edge's name for the zone, and its ranges if they can be believed."""
@@ -146,7 +156,7 @@ class _Checker:
     def _choose_image(
         self, wanted: Wanted, images: Sequence[port.Image], sizes: Sequence[port.Size]
     ) -> BootImage | None:
-        key = f"{wanted.role}.image"
+        key = wanted.key
         image = _matching(wanted.image, images)
         if image is None:
             bake = f"there is no such image; `fleet bake {wanted.role}` makes one"

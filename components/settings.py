@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from components import complaints, contradictions, values
 from components.contradictions import PRODUCTION, PROJECT
 from components.model import DrainTimes
+from components.rollout import Rollout
 from components.schema import (
     AdminSettings,
     AppSettings,
@@ -53,9 +54,10 @@ _OPTIONAL = frozenset({"autoscaler", "app"})
 _SCALARS = ("domain", "protect", "force", "seed")
 KEYS = ("domain", *_SECTIONS, *_SCALARS[1:])
 
+_CLOUD_TOKEN = "digitalocean:token"  # noqa: S105 - the key, not the token
 # Secrets of others that people put in stack config; in plain they would end up in git.
 _FOREIGN_SECRETS = (
-    "digitalocean:token",
+    _CLOUD_TOKEN,
     "digitalocean:spacesSecretKey",
     "cloudflare:apiToken",
     "cloudflare:apiKey",
@@ -80,6 +82,8 @@ class Settings:
     app: AppSettings
     identity: Identity = field(repr=False)
     protect: bool
+    cloud_token: str | None = field(repr=False)
+    """The cloud's token where the stack's config has one; else the environment has it."""
 
     @property
     def production(self) -> bool:
@@ -92,6 +96,18 @@ class Settings:
         if not isinstance(self.database, SelfHostedSettings):
             raise TypeError(f"database.kind {self.database.kind} was not refused")
         return self.database
+
+    @property
+    def rollout(self) -> Rollout:
+        """How the web members are replaced."""
+        chosen = self.web.rollout
+        return Rollout(
+            count=self.web.count,
+            mode=chosen.mode,
+            canary_seconds=0,
+            announced=False,
+            through=chosen.partial.through if chosen.partial else None,
+        )
 
     @property
     def drain_times(self) -> DrainTimes:
@@ -159,6 +175,7 @@ class _Reader:
             app=_typed(sections["app"] or AppSettings(), AppSettings),
             identity=identity,
             protect=protect,
+            cloud_token=self._all.get(_CLOUD_TOKEN),
         )
 
     def _check_stack(self) -> None:

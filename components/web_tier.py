@@ -1,13 +1,13 @@
 """The members that serve the site: slots that keep their names and keys while the machines in them change.
 
-All machines boot and pass their gates in parallel; only the records are chained, slot after slot, so that the first
-slot is the canary. A slot that goes loses its record, then its visitors, then its machine.
+`components.rollout` says in which order; here each of its acts becomes resources. A slot that goes loses its record,
+then its visitors, then its machine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 
@@ -18,8 +18,9 @@ from components.clouds import port
 from components.commands import Login, Parcel
 from components.database_tier import PASSWORD_PURPOSE, DatabaseEndpoint
 from components.model import DrainTimes, Role
-from components.naming import Child
+from components.naming import Child, Common
 from components.preflight import BootImage
+from components.rollout import Act, Point, Rollout, Step
 from components.site import Site
 from fleet import config
 from fleet.identity import SshKeyPair
@@ -31,20 +32,24 @@ class WebTierArgs:
 
     site: Site
     domain: str
-    count: int
+    rollout: Rollout
     size: str
     image: BootImage
+    rest: BootImage | None
+    """The image of the slots that a partial rollout has not come to."""
     release: Release | None
-    """The site, when the image is a distribution's and does not hold it."""
+    """The site, when an image is a distribution's and does not hold it."""
     drain: DrainTimes
     dns: port.Dns
     database: DatabaseEndpoint
+    cloud_token: str | None = field(repr=False)
+    """The cloud's token where the stack's config has one."""
     after: Sequence[pulumi.Resource]
     """What must exist before the first machine: the firewall."""
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count is {self.count}; a web tier has 1 member or more")
+        if self.rollout.through is not None and self.rest is None:
+            raise ValueError(f"slots after {self.rollout.through} have no image: rest is None")
 
 
 class WebTier(pulumi.ComponentResource):
@@ -57,64 +62,125 @@ class WebTier(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: WebTierArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("flotilla:index:WebTier", name, None, opts)
-        shared = _Shared.of(args)
-        machines: dict[str, port.Machine] = {}
-        previous: pulumi.Resource | None = None
-        for number in range(1, args.count + 1):
-            slot = naming.slot(Role.WEB, number)
-            machines[slot], previous = self._slot(slot, args, shared, previous)
-        self.native = machines
+        builder = _Builder(self, name, args)
+        for step in args.rollout.steps():
+            builder.take(step)
+        self.native = builder.machines
         self.members = pulumi.Output.all(
-            **{slot: machine.public_address for slot, machine in machines.items()}
+            **{slot: machine.public_address for slot, machine in builder.machines.items()}
         )
         self.register_outputs({"members": self.members})
 
-    def _slot(
-        self, slot: str, args: WebTierArgs, shared: _Shared, previous: pulumi.Resource | None
-    ) -> tuple[port.Machine, pulumi.Resource]:
-        """One slot's resources; returns the machine and the record that the next slot's waits for."""
+
+class _Builder:
+    """Makes the tier's resources, act by act, and knows what each act has left to wait for."""
+
+    def __init__(self, tier: WebTier, name: str, args: WebTierArgs) -> None:
+        self.machines: dict[str, port.Machine] = {}
+        self._tier = tier
+        self._name = name
+        self._args = args
+        self._shared = _Shared.of(args)
+        self._logins: dict[str, Login] = {}
+        self._done: dict[Point, pulumi.Resource] = {}
+
+    def take(self, step: Step) -> None:
+        """One act; what it leaves is what later acts wait for."""
+        after = [self._done[point] for point in step.after]
+        match step.act:
+            case Act.MEMBER:
+                done = self._member(step.slot, after)
+            case Act.PEERS:
+                done = self._peers(after)
+            case Act.SWITCH:
+                done = self._switch(step.slot, after)
+            case Act.CANARY:
+                done = self._canary(after)
+        self._done[step.point] = done
+
+    def _member(self, number: int, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        """A machine that has passed its gate, and the drain that will empty it one day."""
+        args, shared, tier = self._args, self._shared, self._tier
+        slot = naming.slot(Role.WEB, number)
         host_key = args.site.identity.host_key(slot)
-        machine = self._machine(slot, args, shared, host_key)
-        login = Login(
+        machine = self.machines[slot] = self._machine(slot, number, host_key, after)
+        login = self._logins[slot] = Login(
             address=machine.public_address,
             host_key=host_key.public_openssh,
             private_key=shared.private_key,
         )
         connection = login.connection()
+        parcel = shared.parcel(self._image(number))
         secrets = commands.deliver(
             naming.child(slot, Child.SECRETS),
             connection,
-            shared.parcel,
+            parcel,
             machine.resource,
             # A member that cannot reach the database would not pass its gate.
-            pulumi.ResourceOptions(parent=self, depends_on=[args.database.ready]),
+            pulumi.ResourceOptions(parent=tier, depends_on=[args.database.ready]),
         )
         gate = commands.gate(
             naming.child(slot, Child.GATE),
             connection,
-            [machine.resource.id, shared.parcel.digest],
+            [machine.resource.id, parcel.digest],
             # The gate judges what the secrets have started; it takes no value from them.
-            pulumi.ResourceOptions(parent=self, depends_on=[secrets]),
+            pulumi.ResourceOptions(parent=tier, depends_on=[secrets]),
         )
-        drain = commands.drain(
+        return commands.drain(
             naming.child(slot, Child.DRAIN),
             slot,
             login,
             args.drain,
             machine.resource,
             # Deletes run backwards: drained before anything of the machine goes.
-            pulumi.ResourceOptions(parent=self, depends_on=[gate]),
+            pulumi.ResourceOptions(parent=tier, depends_on=[gate]),
         )
-        record = args.dns.record(
-            naming.child(slot, Child.DNS),
-            machine.public_address,
-            f"flotilla {args.site.stack} {slot}",
-            # No visitor before the gate; the record goes before the drain; and one switch after the other.
-            pulumi.ResourceOptions(parent=self, depends_on=[drain, *([previous] if previous else [])]),
-        )
-        return machine, record
 
-    def _machine(self, slot: str, args: WebTierArgs, shared: _Shared, host_key: SshKeyPair) -> port.Machine:
+    def _peers(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        return commands.peers(
+            naming.child(self._name, Common.PEERS),
+            {slot: (self._logins[slot], machine.private_address) for slot, machine in self.machines.items()},
+            [machine.resource for machine in self.machines.values()],
+            pulumi.ResourceOptions(parent=self._tier, depends_on=after),
+        )
+
+    def _switch(self, number: int, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        slot = naming.slot(Role.WEB, number)
+        return self._args.dns.record(
+            naming.child(slot, Child.DNS),
+            self.machines[slot].public_address,
+            f"flotilla {self._args.site.stack} {slot}",
+            # No visitor before the gate; the record goes before the drain; and one switch after the other.
+            pulumi.ResourceOptions(parent=self._tier, depends_on=after),
+        )
+
+    def _canary(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
+        args, slot = self._args, naming.slot(Role.WEB, 1)
+        watch = commands.Watch(
+            stack=args.site.stack,
+            slot=slot,
+            seconds=args.rollout.canary_seconds,
+            propagation=args.drain.propagation,
+            seed=args.site.identity.seed_base64,
+            cloud_token=args.cloud_token,
+        )
+        return commands.canary(
+            naming.child(self._name, Common.CANARY),
+            watch,
+            self._logins[slot],
+            self.machines[slot].resource,
+            # It is watched with visitors, so from its switch on.
+            pulumi.ResourceOptions(parent=self._tier, depends_on=after),
+        )
+
+    def _image(self, number: int) -> BootImage:
+        args = self._args
+        return args.image if args.rest is None or args.rollout.is_new(number) else args.rest
+
+    def _machine(
+        self, slot: str, number: int, host_key: SshKeyPair, after: Sequence[pulumi.Resource]
+    ) -> port.Machine:
+        args, shared, image = self._args, self._shared, self._image(number)
         user_data = payload.boot(
             payload.WebMachine(
                 stack=args.site.stack,
@@ -123,18 +189,20 @@ class WebTier(pulumi.ComponentResource):
                 inbound=shared.inbound,
                 host_key=host_key,
                 authorized_keys=shared.authorized_keys,
-                from_scratch=shared.scratch,
+                from_scratch=shared.scratch if image.from_scratch else None,
             )
         )
         return args.site.cloud.machine(
             slot,
-            port.MachineSpec(image=args.image.id, size=args.size, user_data=user_data, tags=shared.tags),
+            port.MachineSpec(image=image.id, size=args.size, user_data=user_data, tags=shared.tags),
             pulumi.ResourceOptions(
-                parent=self,
+                parent=self._tier,
                 # A machine without its firewall would be open for the moment between the two.
-                depends_on=args.after,
+                depends_on=[*args.after, *after],
                 # Resizing in place would power a serving member off.
                 replace_on_changes=["size"],
+                # For accounts that have no room for both.
+                delete_before_replace=True if args.rollout.mode == "in_place" else None,
             ),
         )
 
@@ -148,20 +216,27 @@ class _Shared:
     private_key: pulumi.Output[str]
     authorized_keys: tuple[str, ...]
     scratch: payload.WebImage | None
-    parcel: Parcel
+    baked_parcel: Parcel
+    scratch_parcel: Parcel
 
     @classmethod
     def of(cls, args: WebTierArgs) -> _Shared:
         scratch = payload.WebImage(release=args.release) if args.release else None
         bundle = args.database.host.apply(lambda host: _bundle(args, host))
+        baked = Parcel.of(bundle, None)
         return cls(
             tags=args.site.tags(Role.WEB),
             inbound=args.site.inbound(Role.WEB),
             private_key=pulumi.Output.secret(args.site.identity.deploy_key().private_openssh),
             authorized_keys=args.site.authorized_keys(),
             scratch=scratch,
-            parcel=Parcel.of(bundle, payload.archive(scratch) if scratch else None),
+            baked_parcel=baked,
+            scratch_parcel=Parcel.of(bundle, payload.archive(scratch)) if scratch else baked,
         )
+
+    def parcel(self, image: BootImage) -> Parcel:
+        """What a machine of this image is handed."""
+        return self.scratch_parcel if image.from_scratch else self.baked_parcel
 
 
 def _bundle(args: WebTierArgs, database_host: str) -> config.Bundle:

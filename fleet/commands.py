@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
+import shlex
 from typing import Final
 
 RECEIVE_PROGRAM: Final = "/usr/local/sbin/flotilla-receive"
@@ -14,6 +16,9 @@ INSTALLER: Final = "/usr/local/lib/flotilla/install"
 HOST_VARIABLE: Final = "FLOTILLA_HOST"
 HOST_KEY_VARIABLE: Final = "FLOTILLA_HOST_KEY"
 DEPLOY_KEY_VARIABLE: Final = "FLOTILLA_DEPLOY_KEY"
+# How `fleet canary` is told the stack's seed and the cloud's token, for the same reason.
+SEED_VARIABLE: Final = "FLOTILLA_SEED"
+CLOUD_TOKEN_VARIABLE: Final = "DIGITALOCEAN_TOKEN"
 
 # First boot first: its packages and files are what everything else needs. A boot that failed tells why.
 _BOOTED: Final = (
@@ -55,3 +60,25 @@ def delivery(archive: bytes, bundle: str) -> str:
 def drain(*, propagation: float, quiet: float, cap: float) -> str:
     """The drain of a web member; all in seconds, see fleet/machine/drain.py."""
     return f"/usr/local/sbin/flotilla-drain --propagation {propagation:g} --quiet {quiet:g} --cap {cap:g}"
+
+
+FENCE: Final = "/usr/local/sbin/flotilla-fence"
+FENCE_STATUS: Final = f"{FENCE} status --json"
+FENCE_RELEASE: Final = f"{FENCE} release"
+
+# Standard input: {"peers": {slot: private address}}.
+PEERS: Final = "/usr/local/sbin/flotilla-peers"
+
+# How `fleet canary` is given the stack's seed, from which the machines' keys are derived.
+SEED_VARIABLE: Final = "FLOTILLA_SEED"
+
+
+def fence_hold(reason: str) -> str:
+    """Close a web member to visitors until it is released."""
+    return f"{FENCE} hold --reason {shlex.quote(reason)}"
+
+
+def ready(address: str) -> str:
+    """Ends well when the member with this private address says that it can serve, database included."""
+    url = f"http://{ipaddress.ip_address(address)}:8101/ready"
+    return f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=3)'"

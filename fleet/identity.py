@@ -116,6 +116,11 @@ class Identity:
             raise SeedError(f"the seed has {len(seed)} bytes and must have {SEED_BYTES}: {fix}")
         return cls(seed=seed)
 
+    @property
+    def seed_base64(self) -> str:
+        """The seed as the stack's config holds it."""
+        return base64.b64encode(self.seed).decode("ascii")
+
     def host_key(self, slot: str) -> SshKeyPair:
         """The SSH host key of a slot, or of a burst member by its name."""
         return self._ssh_key(f"ssh-host-key/{slot}", comment=slot)

@@ -53,13 +53,13 @@ class CloudflareDns:
         return cloudflare.DnsRecord(
             name,
             zone_id=self._zone_id,
-            name=self._domain,
+            name=port.tied(self._domain, address),
             type="A",
             content=address,
             ttl=AUTOMATIC_TTL,
             proxied=True,
             comment=comment,
-            opts=opts,
+            opts=port.leaving_first(opts),
         )
 
 

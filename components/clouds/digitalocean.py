@@ -135,10 +135,10 @@ class DigitalOceanDns:
             name,
             domain=self._zone.name,
             type="A",
-            name=self._name,
+            name=port.tied(self._name, address),
             value=address,
             ttl=RECORD_TTL_SECONDS,
-            opts=opts,
+            opts=port.leaving_first(opts),
         )
 
 

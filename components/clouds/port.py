@@ -139,3 +139,21 @@ class Dns(Protocol):
         self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
     ) -> pulumi.Resource:
         """One address of the site. Several records share the visitors."""
+
+
+def tied(name: str, address: pulumi.Input[str]) -> pulumi.Input[str]:
+    """A record's name, the same whatever the address, and yet depending on the machine that has the address.
+
+    When a machine must go before its successor comes, the engine first deletes whatever could be replaced by that. With
+    `leaving_first` the record is, so it goes before the drain; a new address alone still changes it in place.
+    """
+    if pulumi.runtime.is_dry_run():
+        # An address that is not known yet would make the plan tell of a new record.
+        return name
+    return pulumi.Output.from_input(address).apply(lambda _: name)
+
+
+def leaving_first(opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
+    """The other half of `tied`."""
+    opts.replace_on_changes = ["name"]
+    return opts

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cloudinit import release
+from components.preflight import BootImage
 from fleet import commands
 from tests import harness
 from tests.harness import Recording, deploy, is_secret, reveal
@@ -47,7 +48,8 @@ def test_a_slot_is_a_machine_secrets_a_gate_a_drain_and_a_record() -> None:
         assert children[f"{slot}-gate"] == REMOTE
         assert children[f"{slot}-drain"] == LOCAL
         assert children[f"{slot}-dns"] == "digitalocean:index/dnsRecord:DnsRecord"
-    assert len(children) == 10
+    assert children["web-peers"] == children["web-canary"] == LOCAL
+    assert len(children) == 12
 
 
 def test_no_machine_is_named_by_hand() -> None:
@@ -79,10 +81,86 @@ def test_each_step_of_a_slot_waits_for_the_one_before() -> None:
 
 def test_only_the_records_are_chained_from_slot_to_slot() -> None:
     recording = web(count=3)
-    assert recording.named("web-1-dns").urn in recording.named("web-2-dns").dependencies
+    assert recording.named("web-1-dns").urn in recording.named("web-canary").dependencies
+    assert recording.named("web-canary").urn in recording.named("web-2-dns").dependencies
     assert recording.named("web-2-dns").urn in recording.named("web-3-dns").dependencies
     for step in ("web-3", "web-3-secrets", "web-3-gate", "web-3-drain"):
         assert not {name for name in recording.upstream(step) if name.startswith(("web-1", "web-2"))}
+
+
+def test_every_gate_and_the_news_of_the_members_come_before_the_first_switch() -> None:
+    recording = web(count=3)
+    gates = {f"web-{number}-gate" for number in (1, 2, 3)}
+    assert gates <= recording.upstream("web-peers")
+    assert recording.named("web-peers").urn in recording.named("web-1-dns").dependencies
+    assert not {name for name in recording.upstream("web-peers") if name.endswith("-dns")}
+
+
+@pytest.mark.parametrize("order", [{"count": 1}, {"canary_seconds": 0}])
+def test_without_a_canary_the_records_are_chained_all_the_same(order: dict[str, int]) -> None:
+    recording = web(**order)
+    assert "web-canary" not in recording.names()
+    if "web-2-dns" in recording.names():
+        assert recording.named("web-1-dns").urn in recording.named("web-2-dns").dependencies
+
+
+def test_in_place_a_slot_waits_for_the_switch_of_the_one_before() -> None:
+    recording = web(count=3, mode="in_place")
+    assert recording.named("web-canary").urn in recording.named("web-2").dependencies
+    assert recording.named("web-2-dns").urn in recording.named("web-3").dependencies
+    first = {"web-1", "web-1-secrets", "web-1-gate", "web-1-drain", "web-1-dns"}
+    assert {name for name in recording.upstream("web-1-dns") if name.startswith("web-")} < first
+    assert {"web-3-gate"} <= recording.upstream("web-peers")
+
+
+def test_in_place_a_machine_goes_before_its_successor_comes() -> None:
+    recording = web(mode="in_place")
+    first = {resource.name for resource in recording.resources if resource.delete_before_replace}
+    assert first == {"web-1", "web-2", "web-3"}
+
+
+def test_a_record_goes_before_a_machine_that_makes_room_for_its_successor() -> None:
+    """The engine deletes first what a change of the machine would replace; that is seen by the record's name."""
+    record = web().named("web-1-dns")
+    assert record.replace_on_changes == ("name",)
+    assert web().named("web-1").urn in record.property_dependencies["name"]
+
+
+def test_a_partial_rollout_leaves_the_later_slots_on_their_image() -> None:
+    recording = web(count=3, through=1, rest=BootImage(id="100", from_scratch=False))
+    assert [recording.named(f"web-{number}").inputs["image"] for number in (1, 2, 3)] == ["101", "100", "100"]
+
+
+def test_the_members_are_told_of_each_other_by_standard_input() -> None:
+    recording = web(count=2)
+    peers = recording.named("web-peers")
+    assert is_secret(peers.inputs["stdin"])
+    told = json.loads(peers.plain("stdin"))
+    assert told["deploy_key"] == IDENTITY.deploy_key().private_openssh
+    assert told["members"]["web-2"] == {
+        "address": recording.named("web-2-dns").inputs["value"],
+        "private_address": told["members"]["web-2"]["private_address"],
+        "host_key": IDENTITY.host_key("web-2").public_openssh,
+    }
+    assert told["members"]["web-2"]["private_address"].startswith("10.20.")
+    assert len(peers.inputs["triggers"]) == 2
+    assert "peers; else exec fleet peers; fi" in peers.inputs["create"]
+
+
+def test_the_canary_is_watched_again_only_when_it_is_another_machine() -> None:
+    small, large = web(count=2).named("web-canary"), web(count=3).named("web-canary")
+    assert small.inputs.keys() == large.inputs.keys()
+    assert len(large.inputs["triggers"]) == 1
+    assert large.inputs["update"] == ":"
+    assert "canary --stack dev --slot web-1 --seconds 30 --propagation 300" in large.inputs["create"]
+    assert large.plain("environment")["FLOTILLA_SEED"] == IDENTITY.seed_base64
+    assert is_secret(large.inputs["environment"])
+    assert "DIGITALOCEAN_TOKEN" not in large.plain("environment")
+
+
+def test_the_canary_gets_the_clouds_token_where_the_config_has_it() -> None:
+    canary = web(cloud_token="dop_v1_x").named("web-canary")
+    assert canary.plain("environment")["DIGITALOCEAN_TOKEN"] == "dop_v1_x"
 
 
 def test_members_wait_for_the_database_only_when_they_need_it() -> None:

@@ -16,6 +16,7 @@ from components.firewall import Firewall, FirewallArgs
 from components.model import DrainTimes, Places, Role
 from components.naming import tags
 from components.preflight import BootImage
+from components.rollout import Rollout
 from components.site import Site
 from components.web_tier import WebTier, WebTierArgs
 from fleet.identity import Identity
@@ -59,12 +60,19 @@ def make_database(site: Site, **changes: Any) -> DatabaseTier:
 
 
 def make_web(site: Site, **changes: Any) -> WebTier:
+    """A tier of three; `count`, `mode`, `canary_seconds` and `through` change how it is rolled out."""
+    order: dict[str, Any] = {"count": 3, "canary_seconds": 30}
+    order |= {
+        key: changes.pop(key) for key in ("count", "mode", "canary_seconds", "through") if key in changes
+    }
     usual = WebTierArgs(
         site=site,
         domain="www.foobar.com",
-        count=3,
+        rollout=Rollout(**order),
         size="s-1vcpu-1gb",
         image=IMAGE,
+        rest=changes.pop("rest", None),
+        cloud_token=None,
         release=None,
         drain=DrainTimes(propagation=300, quiet=10, cap=120),
         dns=changes.pop("dns", None) or DigitalOceanDns("foobar.com", "www.foobar.com"),

@@ -21,7 +21,7 @@ from sandbox.edge.haproxy_config import (
 )
 from sandbox.edge.haproxy_process import EdgeError, HaproxyProcess, Server
 from sandbox.edge.layout import EdgeLayout
-from sandbox.edge.slots import Slots, assign, of_version
+from sandbox.edge.slots import Slots, assign, given, of_version
 from sandbox.edge.state import EdgeState
 
 # Where iproute2 keeps named network namespaces: ip-netns(8).
@@ -49,6 +49,7 @@ class Edge:
         self._process = HaproxyProcess(home, layout.config, layout.socket)
         self._views = {point.city: EdgeState() for point in layout.points}
         self._slots: dict[SlotKey, Slots] = {}
+        self._given: dict[SlotKey, int] = {}  # the place that each host gave away last
         self._lock = asyncio.Lock()
         self._late: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
@@ -123,7 +124,11 @@ class Edge:
 
     async def _converge(self) -> None:
         """Make the process equal to the views: by readdressing servers if that is enough, else by a reload."""
-        self._slots = _assigned(self._views, self._slots)
+        before, self._slots = self._slots, _assigned(self._views, self._slots, self._given)
+        self._given = {
+            key: given(before.get(key, ()), places, self._given.get(key, -1))
+            for key, places in self._slots.items()
+        }
         renewed = self.certificates.write(self._views)
         wanted = f"{structure(self.layout, self._views, self._slots)}.{self._network_identity()}"
         self._write(self.layout.config, render(self.layout, self._views, self._slots, wanted))
@@ -231,7 +236,9 @@ class Edge:
         temporary.replace(file)
 
 
-def _assigned(views: dict[str, EdgeState], held: dict[SlotKey, Slots]) -> dict[SlotKey, Slots]:
+def _assigned(
+    views: dict[str, EdgeState], held: dict[SlotKey, Slots], last: dict[SlotKey, int]
+) -> dict[SlotKey, Slots]:
     """Places for the origins of every host at every point of presence, moving none that has one."""
     slots = {}
     for city, state in views.items():
@@ -241,7 +248,7 @@ def _assigned(views: dict[str, EdgeState], held: dict[SlotKey, Slots]) -> dict[S
                     key = SlotKey(city, host.name, version)
                     origins = of_version(host.origins, version)
                     if origins or held.get(key):
-                        slots[key] = assign(held.get(key, ()), origins)
+                        slots[key] = assign(held.get(key, ()), origins, last.get(key, -1))
     return slots
 
 

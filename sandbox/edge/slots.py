@@ -22,19 +22,33 @@ def capacity(origins: int) -> int:
     return size
 
 
-def assign(held: Sequence[str | None], origins: Iterable[str]) -> Slots:
-    """Give each origin a place: the one it has if it has one, else a free one; grows when full, never shrinks."""
+def assign(held: Sequence[str | None], origins: Iterable[str], last: int = -1) -> Slots:
+    """Give each origin a place: the one it has if it has one, else a free one; grows when full, never shrinks.
+
+    `last` is the place that was given away last (`given`): places are used in turn, as a connection to an address
+    that had the place before may still be busy, and would carry requests there once it is idle again.
+    """
     wanted = list(dict.fromkeys(origins))
     size = max(len(held), capacity(len(wanted))) if len(wanted) > len(held) or not held else len(held)
     places = [address if address in wanted else None for address in held]
     places += [None] * (size - len(places))
     missing = [address for address in wanted if address not in places]
-    # Places freed just now still have pooled connections to the old address: prefer those free for longer.
     free = [place for place, address in enumerate(places) if address is None]
-    free.sort(key=lambda place: place < len(held) and held[place] is not None)
+    free.sort(key=lambda place: (place < len(held) and held[place] is not None, (place - last - 1) % size))
     for address, place in zip(missing, free, strict=False):
         places[place] = address
     return tuple(places)
+
+
+def given(before: Sequence[str | None], after: Slots, last: int = -1) -> int:
+    """The place that was given away last, once `after` has followed from `before`."""
+    size = len(after)
+    new = [
+        place
+        for place, address in enumerate(after)
+        if address is not None and (place >= len(before) or before[place] != address)
+    ]
+    return max(new, key=lambda place: (place - last - 1) % size, default=last)
 
 
 def of_version(origins: Iterable[str], version: int) -> list[str]:

@@ -6,16 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from cryptography import x509
-from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.cloudflare import ip_ranges, origin_pulls, zone_settings
 from sandbox.edge.authority import EdgeAuthority
 from sandbox.edge.haproxy_config import SlotKey, certificate_list, render, structure
 from sandbox.edge.layout import EdgeLayout, PointOfPresence, points_of_presence
-from sandbox.edge.slots import Slots, assign
+from sandbox.edge.slots import Slots, assign, given
 from sandbox.edge.state import EdgeState, Host, SslMode, Zone, edge_state, hosts
 from sandbox.store import Store
 from tests.pems import new_key, private_pem, self_signed_pem
@@ -99,7 +99,16 @@ def test_new_origin_takes_a_place_nobody_just_left() -> None:
     assert assign(("a", None, None), ["b"]) == (None, "b", None)
 
 
-@given(st.lists(st.sets(st.integers(0, 40)), min_size=1, max_size=8))
+def test_places_are_given_in_turn() -> None:
+    places, last, seen = assign((), ["a"]), 0, []
+    for address in "bcdefghi":
+        before, places = places, assign(places, [address], last)
+        last = given(before, places, last)
+        seen.append(places.index(address))
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 0]
+
+
+@hypothesis.given(st.lists(st.sets(st.integers(0, 40)), min_size=1, max_size=8))
 def test_every_origin_has_one_place_whatever_the_changes(steps: list[set[int]]) -> None:
     places: Slots = ()
     for step in steps:

@@ -11,6 +11,12 @@ from typing import Final
 RECEIVE_PROGRAM: Final = "/usr/local/sbin/flotilla-receive"
 GATE: Final = "/usr/local/sbin/flotilla-gate"
 INSTALLER: Final = "/usr/local/lib/flotilla/install"
+FENCE: Final = "/usr/local/sbin/flotilla-fence"
+FENCE_STATUS: Final = f"{FENCE} status --json"
+FENCE_RELEASE: Final = f"{FENCE} release"
+
+# Standard input: {"peers": {slot: private address}}.
+PEERS: Final = "/usr/local/sbin/flotilla-peers"
 
 # How `fleet drain` is told the machine and the keys: never by argument, which any local user could read.
 HOST_VARIABLE: Final = "FLOTILLA_HOST"
@@ -18,7 +24,7 @@ HOST_KEY_VARIABLE: Final = "FLOTILLA_HOST_KEY"
 DEPLOY_KEY_VARIABLE: Final = "FLOTILLA_DEPLOY_KEY"
 # How `fleet canary` is told the stack's seed and the cloud's token, for the same reason.
 SEED_VARIABLE: Final = "FLOTILLA_SEED"
-CLOUD_TOKEN_VARIABLE: Final = "DIGITALOCEAN_TOKEN"
+CLOUD_TOKEN_VARIABLE: Final = "DIGITALOCEAN_TOKEN"  # noqa: S105 - the name of a variable
 
 # First boot first: its packages and files are what everything else needs. A boot that failed tells why.
 _BOOTED: Final = (
@@ -60,17 +66,6 @@ def delivery(archive: bytes, bundle: str) -> str:
 def drain(*, propagation: float, quiet: float, cap: float) -> str:
     """The drain of a web member; all in seconds, see fleet/machine/drain.py."""
     return f"/usr/local/sbin/flotilla-drain --propagation {propagation:g} --quiet {quiet:g} --cap {cap:g}"
-
-
-FENCE: Final = "/usr/local/sbin/flotilla-fence"
-FENCE_STATUS: Final = f"{FENCE} status --json"
-FENCE_RELEASE: Final = f"{FENCE} release"
-
-# Standard input: {"peers": {slot: private address}}.
-PEERS: Final = "/usr/local/sbin/flotilla-peers"
-
-# How `fleet canary` is given the stack's seed, from which the machines' keys are derived.
-SEED_VARIABLE: Final = "FLOTILLA_SEED"
 
 
 def fence_hold(reason: str) -> str:

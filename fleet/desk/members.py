@@ -1,0 +1,94 @@
+"""Commands for the machines of a stack; `pulumi` runs some of them itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from fleet import commands, members, ssh, watch
+from fleet import drain as draining
+from fleet import peers as peering
+from fleet.canary import Member, Watch
+from fleet.desk.common import Stack, say, secret_variable
+from fleet.digitalocean import DigitalOcean
+from fleet.errors import FleetError
+from fleet.identity import Identity
+
+Slot = Annotated[str, typer.Option(help="Its slot, such as web-1, for messages.")]
+Propagation = Annotated[int, typer.Option(help="Seconds until no edge sends new visitors any more.")]
+Host = Annotated[str, typer.Option(help="The machine's address.", envvar=commands.HOST_VARIABLE)]
+
+
+def drain(
+    slot: Annotated[str, typer.Option(help="Its slot, such as web-1, for messages.")],
+    propagation: Annotated[int, typer.Option(help="Seconds until no edge sends new visitors any more.")],
+    host: Annotated[str, typer.Option(help="The machine's address.", envvar=commands.HOST_VARIABLE)],
+    quiet: Annotated[int, typer.Option(help="Seconds without a request that count as left.")] = 10,
+    cap: Annotated[int, typer.Option(help="Seconds after which open connections are cut.")] = 120,
+    port: Annotated[int, typer.Option(help="SSH port.")] = 22,
+) -> None:
+    """Take a machine out of service without cutting a request. `pulumi` runs it before it deletes a droplet.
+
+    The SSH keys come by environment, never by argument: FLOTILLA_DEPLOY_KEY (private, OpenSSH PEM) and
+    FLOTILLA_HOST_KEY (the machine's public host key, one line). A machine that is dead is a warning, not
+    a failure: it must not block its own deletion.
+    """
+    target = ssh.Target(
+        host,
+        secret_variable(commands.HOST_KEY_VARIABLE, "drain"),
+        private_key=secret_variable(commands.DEPLOY_KEY_VARIABLE, "drain"),
+        port=port,
+    )
+    seconds = {
+        name: draining.check_seconds(name, value)
+        for name, value in (("propagation", propagation), ("quiet", quiet), ("cap", cap))
+    }
+    asyncio.run(draining.drain(target, draining.Drain(slot, **seconds), say))
+
+
+def peers() -> None:
+    """Tell every web member who the others are. `pulumi` runs it when the machines have changed.
+
+    Standard input is JSON, for it holds a key: {"deploy_key": PEM, "members": {"web-1": {"address": ...,
+    "private_address": ..., "host_key": "ssh-ed25519 ..."}}}. A member that cannot be reached is a warning; one that
+    refuses the list, or none that can be reached, is a failure.
+    """
+    asyncio.run(peering.deliver(peering.read(sys.stdin.read()), say))
+
+
+def canary(
+    stack: Stack,
+    slot: Slot,
+    seconds: Annotated[int, typer.Option(help="Seconds to watch it while it has visitors.")],
+    propagation: Annotated[int, typer.Option(help="Seconds until every edge sends visitors to it.")],
+    host: Host,
+) -> None:
+    """Watch the first new member of a rollout against the others, and fence it when it does badly.
+
+    `pulumi` runs it after the switch of the first record and before the second. What is compared: failed visits, the
+    median and the tail of the latency, whether the member is open and ready. Without visitors it passes, and says so.
+    The stack's seed comes by environment, never by argument: FLOTILLA_SEED. Exit code 1: the rollout must not go on.
+    """
+    wanted = Watch(
+        seconds=draining.check_seconds("seconds", seconds),
+        propagation=draining.check_seconds("propagation", propagation),
+    )
+    identity = Identity.from_seed(secret_variable(commands.SEED_VARIABLE, "canary"))
+    machines = members.find(DigitalOcean.from_environment(), stack)
+    seats = {machine.address: _seat(machine, identity) for machine in machines}
+    if host not in seats:
+        raise FleetError(
+            f"no droplet with the tag {stack}-{members.ROLE} has the address {host} of the canary {slot}; "
+            f"`fleet recover -s {stack} && pulumi up -s {stack}` makes the state true and tries again"
+        )
+    seat = seats.pop(host)
+    say(f"{slot} ({host}): {asyncio.run(watch.watch(seat, list(seats.values()), wanted, stack, say))}")
+
+
+def _seat(machine: members.Machine, identity: Identity) -> watch.Seat:
+    return watch.Seat(
+        Member(machine.slot, machine.address), machine.target(identity), machine.private_address
+    )

@@ -124,6 +124,7 @@ async def _open(
         cloudflare_token=config.cloudflare_token,
         control_token=config.control_token,
         public_network=world.public_network,
+        public_network6=world.public_network6,
         edge_ranges=(*ranges.ipv4, *ranges.ipv6),
         rate_limits=RateLimits() if config.rate_limits else None,
     )

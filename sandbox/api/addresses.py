@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Network, IPv6Network
 
-from sandbox.machines.port import Interface
+from sandbox.machines.port import Interface, Ipv6
 from sandbox.store import Document, Store
 
 # The first public addresses belong to the router and to services of the cloud.
@@ -14,7 +14,6 @@ _PUBLIC_RESERVED = 16
 _PRIVATE_RESERVED = 2
 # Bytes of a MAC address that tell the two cards of a droplet apart; 02 marks them as locally administered.
 _PUBLIC_CARD, _PRIVATE_CARD = 0xD0, 0xD1
-_IPV6_BASE = IPv6Address("2001:db8::")
 
 # https://docs.digitalocean.com/products/networking/vpc/details/limits/ (reserved ranges)
 RESERVED_RANGES = tuple(
@@ -53,12 +52,14 @@ def gateway_of(network: IPv4Network) -> str:
 
 
 def to_interface(document: Document) -> Interface:
+    ipv6 = document.get("ipv6")
     return Interface(
         name=document["name"],
         mac=document["mac"],
         address=document["address"],
         prefix=document["prefix"],
         gateway=document["gateway"],
+        ipv6=Ipv6(**ipv6) if ipv6 else None,
     )
 
 
@@ -83,6 +84,11 @@ def free_vpc_range(taken: Collection[IPv4Network]) -> IPv4Network:
     raise AddressesExhaustedError("every /20 of 10.104.0.0/13 belongs to a VPC already")
 
 
-def ipv6_address(droplet: int) -> str:
-    """A documentation address (RFC 3849): IPv6 is a record in this cloud, machines have no such card."""
-    return str(_IPV6_BASE + droplet)
+def with_ipv6(card: Document, network: IPv6Network, droplet: int) -> Document:
+    """A public card that speaks IPv6 too, from a /64 of the droplet's own: what its router would be asked for on a
+    shared one, the addresses of all the others, nobody has to answer.
+
+    The first /64 of the /48 is the cloud's; the rest go round after 65535 droplets.
+    """
+    own = network.network_address + ((droplet % 0xFFFF + 1) << 64)
+    return {**card, "ipv6": {"address": str(own + 2), "prefix": 64, "gateway": str(own + 1)}}

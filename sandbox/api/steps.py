@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
+from sandbox.api.addresses import with_ipv6
 from sandbox.api.capabilities import VolumeDisks
 from sandbox.machines.port import MachineError
 from sandbox.store import Document
@@ -99,7 +101,11 @@ async def rename(cloud: Cloud, action: Document) -> None:
 
 
 async def enable_ipv6(cloud: Cloud, action: Document) -> None:
-    cloud.change("droplet", action["resource"], ipv6=True)
+    """An address and a route to it; what runs in the machine is its owner's affair, as documented."""
+    number = action["resource"]
+    network = IPv6Network(action["parameters"]["network"])
+    cloud.change("droplet", number, public=with_ipv6(_droplet(cloud, number)["public"], network, number))
+    cloud.fabric.changed()
 
 
 async def set_backups(cloud: Cloud, action: Document) -> None:

@@ -60,6 +60,8 @@ def _peers(droplets: Sequence[Document]) -> _Peers:
     by_tag: dict[str, tuple[str, ...]] = {}
     for droplet in droplets:
         addresses = tuple(f"{droplet[side]['address']}/32" for side in ("public", "private"))
+        if ipv6 := droplet["public"].get("ipv6"):
+            addresses += (f"{ipv6['address']}/128",)
         by_droplet[droplet["id"]] = addresses
         for tag in droplet["tags"]:
             by_tag[tag.lower()] = by_tag.get(tag.lower(), ()) + addresses

@@ -8,6 +8,15 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Ipv6:
+    """The IPv6 address of a card and its way out."""
+
+    address: str
+    prefix: int
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """One network card of a machine, as cloud-init's network-config describes it."""
 
@@ -16,6 +25,7 @@ class Interface:
     address: str  # IPv4, without prefix
     prefix: int
     gateway: str | None
+    ipv6: Ipv6 | None = None
 
 
 @dataclass(frozen=True, slots=True)

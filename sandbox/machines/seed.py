@@ -42,4 +42,9 @@ def _ethernet(card: Interface) -> dict[str, Any]:
         if ipaddress.ip_address(card.gateway) not in network:
             route["on-link"] = True
         described["routes"] = [route]
+    if card.ipv6 is not None:
+        described["addresses"].append(f"{card.ipv6.address}/{card.ipv6.prefix}")
+        described.setdefault("routes", []).append({"to": "::/0", "via": card.ipv6.gateway})
+        # Nobody advertises routers in this cloud: all there is to know stands here.
+        described["accept-ra"] = False
     return described

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sandbox.machines.port import Interface
 from sandbox.network.plan import (
     CABLES,
     EDGE_HOP,
     EDGE_PORT,
+    FAR6,
     HOST_PORT,
     INTERNET_HOP,
     INTERNET_PORT,
+    ROUTER6,
     Plan,
     public_port,
     vpc_port,
@@ -20,14 +23,28 @@ from sandbox.network.port import Attachment
 
 
 @dataclass(frozen=True, slots=True)
+class Ends6:
+    """The IPv6 addresses of a cable: the router's, which the far end sends to, and the one at the far end."""
+
+    router: str
+    far: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cable:
-    """A veth pair from the router to one interface, and the one address that lives at its far end."""
+    """A veth pair from the router to one interface, and the one address of each family that lives at its far end."""
 
     port: str  # the router's end
     namespace: str | None  # None: the host
     interface: str  # the far end
     mac: str
     address: str
+    ipv6: Ends6 | None = None
+
+    @property
+    def laid6(self) -> Neighbour | None:
+        """The same of its IPv6, which may come to a cable that is in use."""
+        return Neighbour(self.port, self.ipv6.far, self.mac) if self.ipv6 else None
 
     @property
     def laid(self) -> Neighbour:
@@ -59,9 +76,14 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`ip -batch` lines in the order to run them: in the router, on the host, and in the router again."""
+    """`ip -batch` lines in the order to run them: in the router, on the host, and in the router again.
+
+    `namespaces` are new: made before any cable leads there.
+    """
 
     cut: tuple[str, ...]
+    unmake: tuple[str, ...]
+    namespaces: tuple[str, ...]
     make: tuple[str, ...]
     connect: tuple[str, ...]
 
@@ -70,9 +92,9 @@ def fabric(plan: Plan) -> list[Cable]:
     """The cables that every sandbox has."""
     mac = f"02:f1:{plan.instance:02x}:00:00"
     return [
-        Cable(HOST_PORT, None, plan.host_link, f"{mac}:01", str(plan.desk)),
-        Cable(EDGE_PORT, plan.edge, "eth0", f"{mac}:02", EDGE_HOP),
-        Cable(INTERNET_PORT, plan.internet, "eth0", f"{mac}:03", INTERNET_HOP),
+        Cable(HOST_PORT, None, plan.host_link, f"{mac}:01", str(plan.desk), Ends6(ROUTER6, str(plan.desk6))),
+        Cable(EDGE_PORT, plan.edge, "eth0", f"{mac}:02", EDGE_HOP, Ends6(ROUTER6, FAR6)),
+        Cable(INTERNET_PORT, plan.internet, "eth0", f"{mac}:03", INTERNET_HOP, Ends6(ROUTER6, FAR6)),
     ]
 
 
@@ -80,7 +102,11 @@ def droplet_cables(plan: Plan, attachment: Attachment) -> list[Cable]:
     """A droplet's public and VPC cable."""
     namespace = plan.droplet(attachment.droplet)
     ends = ((public_port(attachment), attachment.public), (vpc_port(attachment), attachment.private))
-    return [Cable(port, namespace, end.name, end.mac, end.address) for port, end in ends]
+    return [Cable(port, namespace, end.name, end.mac, end.address, _ends6(end)) for port, end in ends]
+
+
+def _ends6(interface: Interface) -> Ends6 | None:
+    return Ends6(interface.ipv6.gateway, interface.ipv6.address) if interface.ipv6 else None
 
 
 def difference(plan: Plan, wanted: Iterable[Cable], observed: Observed) -> Change:
@@ -90,13 +116,17 @@ def difference(plan: Plan, wanted: Iterable[Cable], observed: Observed) -> Chang
     missing = [cable for port, cable in cables.items() if port not in right]
     needed = {cable.namespace for cable in cables.values() if cable.namespace}
     strays = [name for name in sorted(observed.namespaces - needed) if name.startswith(plan.droplet_prefix)]
-    make = [f"netns del {name}" for name in strays]
-    make += [f"netns add {name}" for name in sorted(needed - observed.namespaces)]
-    make += [_link(plan, cable) for cable in missing]
+    done6 = {None, *observed.neighbours}
+    late = [cables[port] for port in sorted(right) if cables[port].laid6 not in done6]
     return Change(
         cut=tuple(f"link del {port}" for port in sorted(observed.ports - right)),
-        make=tuple(make),
-        connect=tuple(line for cable in missing for line in _connect(cable)),
+        unmake=tuple(f"netns del {name}" for name in strays),
+        namespaces=tuple(sorted(needed - observed.namespaces)),
+        make=tuple(_link(plan, cable) for cable in missing),
+        connect=(
+            *(line for cable in missing for line in _connect(cable)),
+            *(line for cable in (*missing, *late) for line in _connect6(cable)),
+        ),
     )
 
 
@@ -121,4 +151,14 @@ def _connect(cable: Cable) -> list[str]:
         f"link set {cable.port} up",
         f"route replace {cable.address}/32 dev {cable.port}",
         f"neigh replace {cable.address} lladdr {cable.mac} dev {cable.port} nud permanent",
+    ]
+
+
+def _connect6(cable: Cable) -> list[str]:
+    if cable.ipv6 is None:
+        return []
+    return [
+        f"addr replace {cable.ipv6.router}/128 dev {cable.port} nodad",
+        f"route replace {cable.ipv6.far}/128 dev {cable.port}",
+        f"neigh replace {cable.ipv6.far} lladdr {cable.mac} dev {cable.port} nud permanent",
     ]

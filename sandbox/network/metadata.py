@@ -114,11 +114,20 @@ def _walk(tree: Tree, path: str, request: Request) -> Response:
 def _interface_tree(interface: Interface, kind: str) -> Tree:
     address = _address(interface)
     ipv4 = {"address": address["ip_address"], "netmask": address["netmask"], "gateway": address["gateway"]}
-    return {"mac": interface.mac, "type": kind, "ipv4": ipv4}
+    known: Tree = {"mac": interface.mac, "type": kind, "ipv4": ipv4}
+    if interface.ipv6 is None:
+        return known
+    ipv6 = interface.ipv6
+    own = {"address": ipv6.address, "cidr": str(ipv6.prefix), "gateway": ipv6.gateway}
+    return {**known, "ipv6": own}
 
 
 def _interface_json(interface: Interface, kind: str) -> dict[str, Any]:
-    return {"ipv4": _address(interface), "mac": interface.mac, "type": kind}
+    known: dict[str, Any] = {"ipv4": _address(interface), "mac": interface.mac, "type": kind}
+    if interface.ipv6 is not None:
+        ipv6 = interface.ipv6
+        known["ipv6"] = {"ip_address": ipv6.address, "cidr": ipv6.prefix, "gateway": ipv6.gateway}
+    return known
 
 
 def _address(interface: Interface) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 from sandbox.network import ruleset
 from sandbox.network.cables import Change, Neighbour, Observed, difference, droplet_cables, fabric
@@ -13,13 +13,17 @@ from sandbox.network.namespaces import NetworkError, namespaces, set_kernel, swe
 from sandbox.network.plan import (
     EDGE_HOP,
     EDGE_PORT,
+    FAR6,
     INTERNET,
+    INTERNET6,
     INTERNET_HOP,
     INTERNET_PORT,
     METADATA,
     PACKAGES,
     RESOLVER,
+    ROUTER6,
     VISITOR,
+    VISITOR6,
     Plan,
     public_port,
     vpc_port,
@@ -35,6 +39,15 @@ _ROUTER_KERNEL = {
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
     "ipv4/conf/default/rp_filter": "1",
+    "ipv6/conf/default/disable_ipv6": "0",
+    "ipv6/conf/all/forwarding": "1",
+}
+
+# The same of every other namespace.
+_FAR_KERNEL = {
+    "ipv6/conf/default/disable_ipv6": "0",
+    # Nobody else can have an address of this cloud: asking for a second first would only take time.
+    "ipv6/conf/default/accept_dad": "0",
 }
 
 # Marks our own routes, so that only those are taken back.
@@ -85,10 +98,16 @@ class NamespaceNetwork:
 
     def _check(self, topology: Topology) -> None:
         for attachment in topology.attachments:
-            gateway = attachment.public.gateway
-            if gateway != str(self.plan.gateway):
+            public = attachment.public
+            if public.gateway != str(self.plan.gateway):
                 raise NetworkError(
-                    f"droplet {attachment.droplet} has gateway {gateway}; the router is {self.plan.gateway}"
+                    f"droplet {attachment.droplet} has gateway {public.gateway}; "
+                    f"the router is {self.plan.gateway}"
+                )
+            if public.ipv6 and ip_address(public.ipv6.address) not in self.plan.public6:
+                raise NetworkError(
+                    f"droplet {attachment.droplet} has {public.ipv6.address}, "
+                    f"which is none of this sandbox's {self.plan.public6}"
                 )
 
     async def _ensure_router(self) -> None:
@@ -102,7 +121,8 @@ class NamespaceNetwork:
         own = (plan.gateway, METADATA, RESOLVER, PACKAGES)
         lines = ["link set lo up", *(f"addr replace {ip}/32 dev lo" for ip in own)]
         # Packets to a deleted droplet vanish, as out there; an answer at once would hide what waits for it.
-        await ip_batch([*lines, f"route replace blackhole {plan.public}"], plan.router)
+        nowhere = [f"route replace blackhole {network}" for network in (plan.public, plan.public6)]
+        await ip_batch([*lines, *nowhere], plan.router)
 
     async def _furnish(self, topology: Topology) -> None:
         """Addresses and routes of the host, the edge and the internet."""
@@ -113,34 +133,63 @@ class NamespaceNetwork:
                 f"addr replace {plan.desk}/32 dev {plan.host_link}",
                 f"link set {plan.host_link} up",
                 f"route replace {plan.public} via {plan.gateway} dev {plan.host_link} onlink src {plan.desk}",
+                f"addr replace {FAR6}/64 dev {plan.host_link} nodad",
+                f"addr replace {plan.desk6}/128 dev {plan.host_link} nodad",
+                f"route replace {plan.public6} via {ROUTER6} dev {plan.host_link} src {plan.desk6}",
             ]
         )
-        await self._reach(plan.internet, INTERNET_PORT, INTERNET_HOP, VISITOR, (INTERNET,))
+        await self._reach(
+            plan.internet, INTERNET_PORT, INTERNET_HOP, (VISITOR, VISITOR6), (INTERNET, INTERNET6)
+        )
         ranges = tuple(str(ip_network(entry)) for entry in topology.edge_ranges)
-        first = next((ip_network(entry) for entry in ranges if "." in entry), None)
-        await self._reach(plan.edge, EDGE_PORT, EDGE_HOP, str(first[10]) if first else None, ranges)
+        sources = (_first_source(ranges, "."), _first_source(ranges, ":"))
+        await self._reach(plan.edge, EDGE_PORT, EDGE_HOP, sources, ranges)
 
     async def _reach(
-        self, namespace: str, port: str, hop: str, source: str | None, ranges: tuple[str, ...]
+        self,
+        namespace: str,
+        port: str,
+        hop: str,
+        sources: tuple[str | None, str | None],
+        ranges: tuple[str, ...],
     ) -> None:
-        """Make every address of `ranges` local to a namespace, so that any can be bound, and route them there."""
-        router = self.plan.router
-        up = ["link set lo up", "link set eth0 addrgenmode none"]
-        await ip_batch([*up, f"addr replace {hop}/32 dev eth0", "link set eth0 up"], namespace)
+        """Make every address of `ranges` local to a namespace, so that any can be bound, and route them there.
+
+        `sources` are the addresses it speaks from by itself, IPv4 and IPv6; without one it has no way out.
+        """
+        up = [
+            "link set lo up",
+            "link set eth0 addrgenmode none",
+            f"addr replace {hop}/32 dev eth0",
+            "link set eth0 up",
+            f"addr replace {FAR6}/64 dev eth0 nodad",
+        ]
+        await ip_batch(up, namespace)
         # A local route is enough to bind an IPv4 address of it; IPv6 wants this as well.
         set_kernel(namespace, {"ipv6/ip_nonlocal_bind": "1"})
         local = ["route", "show", "table", "local", "type", "local", "proto", _PROTOCOL]
         strays = await _routes(local, namespace) | await _routes(["-6", *local], namespace)
         inside = [f"route replace local {entry} dev lo proto {_PROTOCOL}" for entry in ranges]
+        source, source6 = sources
         if source:
             inside.append(f"route replace default via {self.plan.gateway} dev eth0 onlink src {source}")
+        if source6:
+            # A local route makes no address that a route may name as its source, other than with IPv4.
+            inside.append(f"addr replace {source6}/128 dev eth0 nodad")
+            inside.append(f"route replace ::/0 via {ROUTER6} dev eth0 src {source6}")
         inside += [f"route del local {entry} dev lo" for entry in sorted(strays - set(ranges))]
         await ip_batch(inside, namespace)
-        four = {entry for entry in ranges if "." in entry}
-        strays = await _routes(["route", "show", "dev", port, "proto", _PROTOCOL], router)
-        routed = [f"route replace {entry} via {hop} dev {port} proto {_PROTOCOL}" for entry in sorted(four)]
-        routed += [f"route del {entry} dev {port} proto {_PROTOCOL}" for entry in sorted(strays - four)]
-        await ip_batch(routed, router)
+        await self._route_to(port, hop, set(ranges))
+
+    async def _route_to(self, port: str, hop: str, ranges: set[str]) -> None:
+        """Exactly these ranges lie behind a port of the router."""
+        router = self.plan.router
+        routed = ["route", "show", "dev", port, "proto", _PROTOCOL]
+        strays = (await _routes(routed, router) | await _routes(["-6", *routed], router)) - ranges
+        hops = [(entry, FAR6 if ":" in entry else hop) for entry in sorted(ranges)]
+        lines = [f"route replace {entry} via {via} dev {port} proto {_PROTOCOL}" for entry, via in hops]
+        lines += [f"route del {entry} dev {port} proto {_PROTOCOL}" for entry in sorted(strays)]
+        await ip_batch(lines, router)
 
     async def _lay_cables(self, topology: Topology) -> None:
         wanted = fabric(self.plan)
@@ -148,6 +197,9 @@ class NamespaceNetwork:
             wanted += droplet_cables(self.plan, attachment)
         change: Change = difference(self.plan, wanted, await self._observe())
         await ip_batch(change.cut, self.plan.router)
+        await ip_batch([*change.unmake, *(f"netns add {name}" for name in change.namespaces)])
+        for name in change.namespaces:
+            set_kernel(name, _FAR_KERNEL)
         await ip_batch(change.make)
         await ip_batch(change.connect, self.plan.router)
 
@@ -170,8 +222,19 @@ async def configure_as_machine(plan: Plan, attachment: Attachment) -> None:
     for interface in (attachment.public, attachment.private):
         lines.append(f"addr replace {interface.address}/{interface.prefix} dev {interface.name}")
         lines.append(f"link set {interface.name} up")
+        if interface.ipv6 is not None:
+            lines.append(
+                f"addr replace {interface.ipv6.address}/{interface.ipv6.prefix} dev {interface.name}"
+            )
+            lines.append(f"route replace ::/0 via {interface.ipv6.gateway} dev {interface.name}")
     lines.append(f"route replace default via {attachment.public.gateway} dev {attachment.public.name}")
     await ip_batch(lines, plan.droplet(attachment.droplet))
+
+
+def _first_source(ranges: tuple[str, ...], mark: str) -> str | None:
+    """An address of the first range of a family, which its notation tells."""
+    first = next((ip_network(entry) for entry in ranges if mark in entry), None)
+    return str(first[10]) if first else None
 
 
 async def _routes(arguments: list[str], namespace: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from sandbox.network.port import Attachment
 
@@ -12,10 +12,16 @@ INSTANCES = 32
 # Benchmark addresses (RFC 2544), cut into one /20 per sandbox: never routed on the internet, rarely in a LAN.
 _REGION = IPv4Network("198.18.0.0/15")
 
-# Documentation addresses (RFC 5737): the operator's desk and the visitors, as droplets see them.
+# Documentation addresses (RFC 3849), cut into one /48 per sandbox and one /64 of it per droplet.
+_REGION6 = IPv6Network("2001:db8:f100::/43")
+
+# Documentation addresses (RFC 5737, RFC 3849): the operator's desk and the visitors, as droplets see them.
 DESK = "203.0.113.7"
+DESK6 = "2001:db8:7::7"
 INTERNET = "192.0.2.0/24"
+INTERNET6 = "2001:db8:2::/48"
 VISITOR = "192.0.2.10"
+VISITOR6 = "2001:db8:2::10"
 
 # What DigitalOcean serves on these addresses to every droplet, whatever its firewall:
 # https://docs.digitalocean.com/reference/api/metadata/, its resolver, and our package proxy beside it.
@@ -27,6 +33,10 @@ PACKAGES_PORT = 3142
 # Far ends of the cables to the edge and the internet (RFC 6598): next hops only, nobody may send from them.
 EDGE_HOP = "100.64.0.1"
 INTERNET_HOP = "100.64.0.2"
+
+# Both ends of the cables to the host, the edge and the internet speak IPv6 to each other by these.
+ROUTER6 = "fe80::1"
+FAR6 = "fe80::2"
 
 # Link group of all the router's ports, so that the kernel removes them in one go.
 CABLES = 1
@@ -42,6 +52,13 @@ def public_slice(instance: int) -> IPv4Network:
     if not 0 <= instance < INSTANCES:
         raise ValueError(f"sandbox instance {instance} is out of range: use 0 to {INSTANCES - 1}")
     return list(_REGION.subnets(new_prefix=20))[instance]
+
+
+def public_slice6(instance: int) -> IPv6Network:
+    """The same for IPv6: the first /64 of it is the sandbox's own, each other one a droplet's."""
+    if not 0 <= instance < INSTANCES:
+        raise ValueError(f"sandbox instance {instance} is out of range: use 0 to {INSTANCES - 1}")
+    return list(_REGION6.subnets(new_prefix=48))[instance]
 
 
 def prefix(instance: int) -> str:
@@ -89,6 +106,15 @@ class Plan:
     def desk(self) -> IPv4Address:
         """The host on its cable; the router turns it into `DESK` before a droplet sees it."""
         return self.public[2]
+
+    @property
+    def public6(self) -> IPv6Network:
+        return public_slice6(self.instance)
+
+    @property
+    def desk6(self) -> IPv6Address:
+        """The host on its cable by IPv6; the router turns it into `DESK6`."""
+        return self.public6[2]
 
     def droplet(self, droplet: int) -> str:
         """Network namespace of a droplet."""

@@ -17,9 +17,11 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from sandbox.network.plan import (
     DESK,
+    DESK6,
     EDGE_PORT,
     HOST_PORT,
     INTERNET,
+    INTERNET6,
     INTERNET_PORT,
     METADATA,
     PACKAGES,
@@ -32,6 +34,9 @@ from sandbox.network.plan import (
 from sandbox.network.port import Allow, Attachment, Topology
 
 TABLE = "inet flotilla"
+
+# Neighbour discovery between the two ends of one cable: a packet that was forwarded has spent a hop (RFC 4861).
+_NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255"
 
 
 def render(plan: Plan, topology: Topology) -> str:
@@ -46,6 +51,7 @@ def render(plan: Plan, topology: Topology) -> str:
         *_set("isolated", "ifname", _isolated(attachments)),
         *_set("public_ports", "ifname", [_quoted(public_port(a)) for a in attachments]),
         *_set("own", "ifname . ether_addr . ipv4_addr", _own_addresses(attachments)),
+        *_set("own6", "ifname . ether_addr . ipv6_addr", _own_addresses6(attachments)),
         *_set("vpc_members", "mark . ifname", [f'{vpcs[a.vpc]} . "{vpc_port(a)}"' for a in attachments]),
         *_map("vpc_of", "ifname : mark", [f'"{vpc_port(a)}" : {vpcs[a.vpc]}' for a in attachments]),
         *_set("edge4", "ipv4_addr", edge4, flags="interval"),
@@ -74,10 +80,14 @@ def _base_chains(plan: Plan) -> Iterable[str]:
             "iifname @isolated drop",
             'iifname "lo" accept',
             "iifname . ether saddr . ip saddr @own accept",
+            "iifname . ether saddr . ip6 saddr @own6 accept",
+            f"ip6 saddr {{ ::, fe80::/10 }} {_NEIGHBOURS} accept",
             f'iifname "{HOST_PORT}" ip saddr {plan.desk} accept',
+            f'iifname "{HOST_PORT}" ip6 saddr {plan.desk6} accept',
             f'iifname "{EDGE_PORT}" ip saddr @edge4 accept',
             f'iifname "{EDGE_PORT}" ip6 saddr @edge6 accept',
             f'iifname "{INTERNET_PORT}" ip saddr {INTERNET} accept',
+            f'iifname "{INTERNET_PORT}" ip6 saddr {INTERNET6} accept',
         ],
     )
     yield from _chain("wired", _wiring(outside))
@@ -100,6 +110,7 @@ def _base_chains(plan: Plan) -> Iterable[str]:
             "type filter hook postrouting priority 110; policy accept;",
             "oifname @isolated drop",
             "ct state established,related accept",
+            f"{_NEIGHBOURS} accept",
             f'oifname "{HOST_PORT}" drop',
             "oifname vmap @inbound",
         ],
@@ -109,6 +120,7 @@ def _base_chains(plan: Plan) -> Iterable[str]:
         [
             "type nat hook postrouting priority srcnat; policy accept;",
             f"ip saddr {plan.desk} snat ip to {DESK}",
+            f"ip6 saddr {plan.desk6} snat ip6 to {DESK6}",
         ],
     )
     yield from _chain("services", _services(outside))
@@ -134,6 +146,7 @@ def _services(outside: str) -> list[str]:
         "type filter hook input priority filter; policy drop;",
         'iifname "lo" accept',
         "ct state established,related accept",
+        f"{_NEIGHBOURS} accept",
         f"iifname @public_ports ip daddr {METADATA} tcp dport 80 accept",
         f"iifname @public_ports ip daddr {PACKAGES} tcp dport {PACKAGES_PORT} accept",
         f"iifname @public_ports ip daddr {RESOLVER} meta l4proto {{ tcp, udp }} th dport 53 accept",
@@ -198,6 +211,12 @@ def _own_addresses(attachments: Iterable[Attachment]) -> list[str]:
         f'"{port}" . {interface.mac} . {interface.address}'
         for a in attachments
         for port, interface in ((public_port(a), a.public), (vpc_port(a), a.private))
+    ]
+
+
+def _own_addresses6(attachments: Iterable[Attachment]) -> list[str]:
+    return [
+        f'"{public_port(a)}" . {a.public.mac} . {a.public.ipv6.address}' for a in attachments if a.public.ipv6
     ]
 
 

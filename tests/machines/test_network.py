@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.machines.port import Ipv6
 from sandbox.network.instances import Instances
 from sandbox.network.namespaces import NetworkError, bind_in_namespace, namespaces, sweep
 from sandbox.network.network import NamespaceNetwork, configure_as_machine
-from sandbox.network.plan import DESK, METADATA, VISITOR, public_slice
+from sandbox.network.plan import DESK, DESK6, METADATA, VISITOR, VISITOR6, public_slice
 from sandbox.network.port import Allow, Attachment, Topology
 from sandbox.network.vantage import Answer, Vantage
 from tests.topologies import ANYWHERE, droplet, tcp, topology
@@ -56,10 +57,19 @@ class Cloud:
             await configure_as_machine(self.network.plan, attachment)
 
     def droplet(self, number: int, **options: object) -> Attachment:
-        return droplet(self.network.plan.public, number, **options)  # type: ignore[arg-type]
+        plan = self.network.plan
+        return droplet(plan.public, number, public6=plan.public6, **options)  # type: ignore[arg-type]
 
     def inside(self, attachment: Attachment) -> Vantage:
         return Vantage(self.network.plan.droplet(attachment.droplet))
+
+    @contextmanager
+    def serving6(self, attachment: Attachment, port: int = PORT) -> Iterator[socket.socket]:
+        namespace = self.network.plan.droplet(attachment.droplet)
+        bound = bind_in_namespace(namespace, socket.AF_INET6, socket.SOCK_STREAM, ipv6(attachment), port)
+        with closing(bound) as server:
+            server.settimeout(5)
+            yield server
 
     @contextmanager
     def serving(self, attachment: Attachment, port: int = PORT) -> Iterator[socket.socket]:
@@ -353,6 +363,143 @@ async def test_foreign_gateway_is_an_error(cloud: Cloud) -> None:
     wrong = replace(web, public=replace(web.public, gateway="198.51.100.1"))
     with pytest.raises(NetworkError, match=r"gateway 198\.51\.100\.1"):
         await cloud.network.apply(topology(wrong))
+
+
+async def test_everyone_speaks_ipv6_as_itself(cloud: Cloud) -> None:
+    web, other = cloud.droplet(1), cloud.droplet(2, vpc="vpc-b")
+    await cloud.apply(web, other)
+    with cloud.serving6(web) as server:
+        for place, expected in (
+            (HOST, DESK6),
+            (cloud.internet, VISITOR6),
+            (cloud.edge, "2400:cb00::a"),
+            (cloud.inside(other), ipv6(other)),
+        ):
+            with place.connect(ipv6(web), PORT):
+                accepted, peer = server.accept()
+                accepted.close()
+                assert peer[0] == expected
+    with cloud.serving6(other):
+        assert cloud.inside(web).probe(ipv6(other), PORT) is Answer.OPEN
+
+
+async def test_visitors_reach_the_edge_over_ipv6(cloud: Cloud) -> None:
+    await cloud.apply()
+    edge = cloud.network.plan.edge
+    address = "2400:cb00::14"
+    with closing(bind_in_namespace(edge, socket.AF_INET6, socket.SOCK_STREAM, address, PORT)):
+        assert cloud.internet.probe(address, PORT) is Answer.OPEN
+
+
+async def test_firewall_judges_ipv6_by_its_own_rules(cloud: Cloud) -> None:
+    """Two ranges of the edge, everybody over IPv4 alone, and everybody over IPv6 alone."""
+    web = cloud.droplet(
+        1, inbound=[tcp(PORT, "2400:cb00::/32"), tcp(PORT + 1, "0.0.0.0/0"), tcp(PORT + 2, "::/0")]
+    )
+    other = cloud.droplet(2)
+    await cloud.apply(web, other)
+    with cloud.serving6(web), cloud.serving6(web, PORT + 1), cloud.serving6(web, PORT + 2):
+        for source in ("2400:cb00::1", "2400:cb00:ffff::77"):
+            assert cloud.edge.probe(ipv6(web), PORT, source=source) is Answer.OPEN
+        for place in (HOST, cloud.internet, cloud.inside(other)):
+            assert place.probe(ipv6(web), PORT, seconds=0.3) is Answer.SILENT
+            assert place.probe(ipv6(web), PORT + 1, seconds=0.3) is Answer.SILENT
+            assert place.probe(ipv6(web), PORT + 2) is Answer.OPEN
+        assert HOST.probe(web.public.address, PORT + 2) is Answer.SILENT
+
+
+async def test_firewall_with_outbound_rules_judges_ipv6_too(cloud: Cloud) -> None:
+    friend, other = cloud.droplet(2), cloud.droplet(3)
+    web = cloud.droplet(1, inbound=[tcp(PORT, *ANYWHERE)], outbound=[tcp(PORT, f"{ipv6(friend)}/128")])
+    await cloud.apply(web, friend, other)
+    with cloud.serving6(web), cloud.serving6(friend), cloud.serving6(other):
+        assert cloud.inside(web).probe(ipv6(friend), PORT) is Answer.OPEN
+        assert cloud.inside(web).probe(ipv6(other), PORT) is Answer.SILENT
+        assert HOST.probe(ipv6(web), PORT) is Answer.OPEN
+
+
+async def test_firewall_that_lets_nothing_in_leaves_neighbour_discovery_alone(cloud: Cloud) -> None:
+    """Both ways: the droplet finds its router again, and the router's answers come in."""
+    web, other = cloud.droplet(1, inbound=[], outbound=[tcp(PORT, *ANYWHERE)]), cloud.droplet(2)
+    await cloud.apply(web, other)
+    inside = cloud.inside(web)
+    with cloud.serving6(other):
+        assert inside.probe(ipv6(other), PORT) is Answer.OPEN
+        assert inside.run(["ip", "-6", "neigh", "flush", "dev", "eth0"]).returncode == 0
+        assert inside.probe(ipv6(other), PORT) is Answer.OPEN
+
+
+async def test_another_ones_ipv6_address_or_card_is_refused(cloud: Cloud) -> None:
+    web = cloud.droplet(1)
+    victim, liar = cloud.droplet(2), cloud.droplet(3)
+    await cloud.apply(web, victim, liar)
+    inside = cloud.inside(liar)
+    with cloud.serving6(web) as server:
+        for forged, interface in ((ipv6(victim), "eth0"), (VISITOR6, "eth0"), (ipv6(liar), "eth1")):
+            assert inside.run(["ip", "addr", "replace", f"{forged}/128", "dev", interface]).returncode == 0
+            if interface == "eth1":
+                assert liar.private.gateway is None
+                route = ["ip", "route", "replace", f"{ipv6(web)}/128", "dev", "eth1"]
+                assert inside.run(route).returncode == 0
+            assert inside.probe(ipv6(web), PORT, source=forged, seconds=0.3) is not Answer.OPEN
+            assert _nobody_came(server)
+        assert inside.run(["ip", "route", "del", f"{ipv6(web)}/128", "dev", "eth1"]).returncode == 0
+        assert inside.probe(ipv6(web), PORT, source=ipv6(liar)) is Answer.OPEN
+        assert inside.run(["ip", "link", "set", "eth0", "address", "02:00:00:00:ff:ff"]).returncode == 0
+        assert inside.probe(ipv6(web), PORT, source=ipv6(liar)) is not Answer.OPEN
+
+
+async def test_ipv6_of_a_cut_off_or_dead_droplet_is_silent(cloud: Cloud) -> None:
+    web, gone = cloud.droplet(1), cloud.droplet(2)
+    await cloud.apply(web, gone)
+    with cloud.serving6(web):
+        assert HOST.probe(ipv6(web), PORT) is Answer.OPEN
+        await cloud.network.apply(topology(replace(web, isolated=True)))
+        assert HOST.probe(ipv6(web), PORT) is Answer.SILENT
+        assert HOST.probe(ipv6(gone), PORT) is Answer.SILENT
+    await cloud.network.apply(topology(web))
+    await cloud.network.renew(web.droplet)
+    assert HOST.probe(ipv6(web), PORT, seconds=4) is Answer.SILENT
+    await configure_as_machine(cloud.network.plan, web)
+    assert HOST.probe(ipv6(web), PORT) is Answer.REFUSED
+
+
+async def test_ipv6_comes_to_a_droplet_in_use(cloud: Cloud) -> None:
+    web = cloud.droplet(1)
+    await cloud.apply(replace(web, public=replace(web.public, ipv6=None)))
+    with cloud.serving(web) as server, HOST.connect(web.public.address, PORT) as client:
+        accepted, _ = server.accept()
+        await cloud.apply(web)
+        with accepted, cloud.serving6(web, PORT + 1):
+            assert HOST.probe(ipv6(web), PORT + 1) is Answer.OPEN
+            client.sendall(b"untouched")
+            accepted.settimeout(5)
+            assert accepted.recv(100) == b"untouched"
+
+
+async def test_a_new_ipv6_address_can_be_used_at_once(cloud: Cloud) -> None:
+    """Set up as by the machine itself, which does not switch off the search for a second owner of its address."""
+    web = cloud.droplet(1)
+    await cloud.network.apply(topology(web))
+    inside = cloud.inside(web)
+    assert inside.run(["ip", "link", "set", "eth0", "up"]).returncode == 0
+    assert inside.run(["ip", "addr", "add", f"{ipv6(web)}/64", "dev", "eth0"]).returncode == 0
+    addresses = inside.run(["ip", "-6", "addr", "show", "dev", "eth0"]).stdout
+    assert ipv6(web) in addresses
+    assert "tentative" not in addresses
+
+
+async def test_foreign_ipv6_address_is_an_error(cloud: Cloud) -> None:
+    web = cloud.droplet(1)
+    foreign = Ipv6("2001:db8:7::2", 64, "2001:db8:7::1")
+    wrong = replace(web, public=replace(web.public, ipv6=foreign))
+    with pytest.raises(NetworkError, match=r"2001:db8:7::2, which is none"):
+        await cloud.network.apply(topology(wrong))
+
+
+def ipv6(attachment: Attachment) -> str:
+    assert attachment.public.ipv6 is not None
+    return attachment.public.ipv6.address
 
 
 def _nobody_came(server: socket.socket) -> bool:

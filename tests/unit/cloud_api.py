@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from starlette.types import ASGIApp, Message
@@ -33,6 +33,7 @@ def settings(**changes: Any) -> CloudSettings:
         "cloudflare_token": "c" * 40,
         "control_token": CONTROL_TOKEN,
         "public_network": IPv4Network("198.18.0.0/20"),
+        "public_network6": IPv6Network("2001:db8:f100::/48"),
         "rate_limits": None,
         **changes,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from ipaddress import IPv6Interface
 
 import pytest
 
@@ -59,8 +60,53 @@ async def test_features_tell_what_was_asked_for(api: Api) -> None:
 
     assert plain["features"] == ["private_networking"]
     assert set(rich["features"]) == {"backups", "ipv6", "monitoring", "droplet_agent", "private_networking"}
-    assert len(rich["networks"]["v6"]) == 1
     assert rich["next_backup_window"] is not None
+
+
+async def test_ipv6_comes_from_a_network_of_the_droplets_own(api: Api) -> None:
+    first, second = await api.droplet("first", ipv6=True), await api.droplet("second", ipv6=True)
+    plain = await api.droplet("plain")
+
+    (one,), (two,) = first["networks"]["v6"], second["networks"]["v6"]
+    assert plain["networks"]["v6"] == []
+    assert one == {
+        "ip_address": "2001:db8:f100:86a3::2",
+        "netmask": 64,
+        "gateway": "2001:db8:f100:86a3::1",
+        "type": "public",
+    }
+    assert (
+        IPv6Interface(f"{two['ip_address']}/64").network != IPv6Interface(f"{one['ip_address']}/64").network
+    )
+
+
+async def test_ipv6_can_be_enabled_later_and_only_once(api: Api) -> None:
+    droplet = await api.droplet()
+
+    assert (await api.act(droplet["id"], "enable_ipv6"))["status"] == "completed"
+
+    changed = (await api.get(f"/v2/droplets/{droplet['id']}"))["droplet"]
+    assert "ipv6" in changed["features"]
+    assert changed["networks"]["v6"][0]["netmask"] == 64
+    assert changed["networks"]["v4"] == droplet["networks"]["v4"]
+    spec = api.cloud.spec(api.cloud.store.get("droplet", droplet["id"]) or {})
+    assert spec.public.ipv6 is not None
+    assert spec.public.ipv6.address == changed["networks"]["v6"][0]["ip_address"]
+    reply = await api.refused("POST", f"/v2/droplets/{droplet['id']}/actions", {"type": "enable_ipv6"})
+    assert (reply.status, reply.message) == (422, "IPv6 is already enabled on this droplet.")
+
+
+async def test_where_machines_have_no_ipv6_it_is_refused() -> None:
+    api = await started(Store(":memory:"), public_network6=None)
+    droplet = await api.droplet()
+    replies = [
+        await api.refused("POST", "/v2/droplets", {**BODY, "ipv6": True}),
+        await api.refused("POST", f"/v2/droplets/{droplet['id']}/actions", {"type": "enable_ipv6"}),
+    ]
+    assert {(reply.status, reply.message) for reply in replies} == {
+        (422, "ipv6: simulated machines have no IPv6; start the sandbox with `--machines real`")
+    }
+    await api.cloud.stop()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import yaml
 
 from sandbox.machines import seed
+from sandbox.machines.port import Ipv6
 from tests.machine_lab import KEY, spec
 
 
@@ -39,3 +40,14 @@ def test_a_gateway_outside_the_network_is_on_link() -> None:
     assert config["ethernets"]["eth0"]["routes"] == [
         {"to": "0.0.0.0/0", "via": "203.0.113.1", "on-link": True}
     ]
+
+
+def test_ipv6_is_static_too() -> None:
+    ipv6 = Ipv6("2001:db8:f100:1::2", 64, "2001:db8:f100:1::1")
+    config = yaml.safe_load(
+        seed.render(spec(7, public=replace(spec(7).public, ipv6=ipv6)), 1)["network-config"]
+    )
+    public = config["ethernets"]["eth0"]
+    assert public["addresses"] == ["203.0.113.17/24", "2001:db8:f100:1::2/64"]
+    assert public["routes"][1] == {"to": "::/0", "via": "2001:db8:f100:1::1"}
+    assert public["accept-ra"] is False

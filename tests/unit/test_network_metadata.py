@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
-from sandbox.machines.port import Interface, MachineSpec
+from sandbox.machines.port import Interface, Ipv6, MachineSpec
 from sandbox.network.metadata import MetadataDocument, create_metadata_app
 
 MACHINE = MachineSpec(
@@ -143,6 +143,28 @@ async def test_whole_document_at_once(client: Client) -> None:
             "type": "public",
         }
     ]
+
+
+IPV6 = Ipv6("2001:db8:f100:1::2", 64, "2001:db8:f100:1::1")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", "mac\ntype\nipv4/\nipv6/"),
+        ("ipv6/", "address\ncidr\ngateway"),
+        ("ipv6/address", "2001:db8:f100:1::2"),
+        ("ipv6/cidr", "64"),
+        ("ipv6/gateway", "2001:db8:f100:1::1"),
+    ],
+)
+async def test_ipv6(path: str, expected: str) -> None:
+    client = Client(replace(MACHINE, public=replace(MACHINE.public, ipv6=IPV6)))
+    answer = await client.ask(f"/metadata/v1/interfaces/public/0/{path}")
+    assert (answer.status, answer.text) == (200, expected)
+    whole = json.loads((await client.ask("/metadata/v1.json")).text)["interfaces"]
+    assert "ipv6" not in whole["private"][0]
+    assert whole["public"][0]["ipv6"] == {"ip_address": IPV6.address, "cidr": 64, "gateway": IPV6.gateway}
 
 
 async def test_absent_user_data_is_left_out() -> None:

@@ -105,6 +105,12 @@ def test_only_the_own_address_and_card_may_send() -> None:
     assert f'"vpc1" . {web.private.mac} . {web.private.address}' in text
 
 
+def test_only_the_own_ipv6_address_may_send_and_on_the_public_card_alone() -> None:
+    web = droplet(PUBLIC, 1, public6=PLAN.public6)
+    text = render(PLAN, topology(web, droplet(PUBLIC, 2)))
+    assert f'elements = {{ "pub1" . {web.public.mac} . 2001:db8:f103:1::2 }}' in text
+
+
 @pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
 @pytest.mark.parametrize("droplets", [0, 1, 300])
 def test_nft_accepts_the_text(droplets: int) -> None:
@@ -116,7 +122,10 @@ def test_nft_accepts_the_text(droplets: int) -> None:
         Allow("udp", None, ANYWHERE),
     ]
     fleet = [
-        replace(droplet(PUBLIC, number, inbound=rules, outbound=rules), isolated=number % 7 == 0)
+        replace(
+            droplet(PUBLIC, number, inbound=rules, outbound=rules, public6=PLAN.public6),
+            isolated=number % 7 == 0,
+        )
         for number in range(1, droplets + 1)
     ]
     text = render(PLAN, Topology(tuple(fleet), EDGE_RANGES))

@@ -208,7 +208,7 @@ async def test_firewalls_add_up(api: Api) -> None:
 
 async def test_a_source_tag_means_all_addresses_of_its_droplets(api: Api) -> None:
     await tag(api, "web", "db")
-    web = await api.droplet("web-1", tags=["Web"])
+    web = await api.droplet("web-1", tags=["Web"], ipv6=True)
     database = await api.droplet("db-1", tags=["db"])
     mysql = {"protocol": "tcp", "ports": "3306", "sources": {"tags": ["web"]}}
     await firewall(api, tags=["db"], inbound_rules=[mysql])
@@ -216,7 +216,9 @@ async def test_a_source_tag_means_all_addresses_of_its_droplets(api: Api) -> Non
 
     [allow] = attached(api, database["id"]).inbound
 
-    assert set(allow.peers) == {f"{network['ip_address']}/32" for network in web["networks"]["v4"]}
+    four, six = web["networks"]["v4"], web["networks"]["v6"]
+    wanted = {f"{network['ip_address']}/32" for network in four}
+    assert set(allow.peers) == wanted | {f"{six[0]['ip_address']}/128"}
 
 
 async def test_a_droplet_born_with_a_tag_is_covered_at_birth(api: Api) -> None:

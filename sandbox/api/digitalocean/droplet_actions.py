@@ -10,8 +10,8 @@ from sandbox.api.body import Body, parse
 from sandbox.api.call import Answer, Call, Endpoint, lists
 from sandbox.api.cloud import Cloud
 from sandbox.api.digitalocean import actions, images, tags
-from sandbox.api.digitalocean.droplet_order import check_disk
-from sandbox.api.digitalocean.droplet_view import DEFAULT_POLICY
+from sandbox.api.digitalocean.droplet_order import check_disk, network6
+from sandbox.api.digitalocean.droplet_view import DEFAULT_POLICY, has_ipv6
 from sandbox.api.digitalocean.droplets import BackupPolicy, check_name, named, policy_of
 from sandbox.api.errors import bad_request, not_found, pending_event, unprocessable
 from sandbox.store import Document
@@ -133,9 +133,9 @@ def _restore(cloud: Cloud, droplet: Document, body: ImageBody) -> Parameters:
 
 
 def _enable_ipv6(cloud: Cloud, droplet: Document, body: Any) -> Parameters:
-    if droplet["ipv6"]:
+    if has_ipv6(droplet):
         raise unprocessable("IPv6 is already enabled on this droplet.")
-    return {}
+    return {"network": str(network6(cloud))}
 
 
 def _enable_backups(cloud: Cloud, droplet: Document, body: BackupsBody) -> Parameters:

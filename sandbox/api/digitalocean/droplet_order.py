@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
-from sandbox.api.addresses import AddressesExhaustedError, private_interface, public_interface
+from sandbox.api.addresses import AddressesExhaustedError, private_interface, public_interface, with_ipv6
 from sandbox.api.cloud import Cloud
 from sandbox.api.digitalocean import images, ssh_keys, tags, vpcs
 from sandbox.api.digitalocean.droplet_view import DEFAULT_POLICY
@@ -48,6 +48,8 @@ def check(cloud: Cloud, body: NewDroplets, count: int) -> Order:
         raise unprocessable(
             "public_networking: droplets without a public interface do not exist in the sandbox"
         )
+    if body.ipv6:
+        network6(cloud)
     _check_volumes(cloud, body, region)
     for name in body.tags or ():
         tags.check(name)
@@ -76,7 +78,6 @@ def fill(cloud: Cloud, order: Order, name: str) -> tuple[Document, Document]:
         "ssh_keys": list(order.keys),
         "vpc": order.vpc["id"],
         "volume_ids": [],
-        "ipv6": body.ipv6,
         "monitoring": body.monitoring,
         "agent": body.with_droplet_agent is not False,
         "backups": body.backups,
@@ -124,6 +125,14 @@ def _image(cloud: Cloud, body: NewDroplets, region: str) -> Document:
         raise unprocessable("The image you specified is not available in the selected region.")
     check_disk(cloud, image, body.size)
     return image
+
+
+def network6(cloud: Cloud) -> IPv6Network:
+    """Where droplets get IPv6 addresses from; 422 in a cloud whose machines have none."""
+    network = cloud.settings.public_network6
+    if network is None:
+        raise unprocessable("ipv6: simulated machines have no IPv6; start the sandbox with `--machines real`")
+    return network
 
 
 def check_disk(cloud: Cloud, image: Document, size: str) -> None:
@@ -175,8 +184,9 @@ def _cards(cloud: Cloud, order: Order, number: int) -> Document:
     private = {droplet["private"]["address"] for droplet in known if droplet["vpc"] == order.vpc["id"]}
     network = IPv4Network(order.vpc["ip_range"])
     try:
+        card = public_interface(cloud.store, cloud.settings.public_network, number, public)
         return {
-            "public": public_interface(cloud.store, cloud.settings.public_network, number, public),
+            "public": with_ipv6(card, network6(cloud), number) if order.body.ipv6 else card,
             "private": private_interface(cloud.store, network, number, private),
         }
     except AddressesExhaustedError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from ipaddress import IPv4Interface
 
-from sandbox.api.addresses import gateway_of, ipv6_address
+from sandbox.api.addresses import gateway_of
 from sandbox.api.clock import stamp
 from sandbox.api.cloud import Cloud
 from sandbox.api.digitalocean import images
@@ -52,6 +52,10 @@ def snapshots(cloud: Cloud, droplet: int) -> list[Document]:
     return [image for image in cloud.store.all("image") if image["droplet"] == droplet]
 
 
+def has_ipv6(droplet: Document) -> bool:
+    return droplet["public"].get("ipv6") is not None
+
+
 def next_window(droplet: Document, now: datetime) -> Document | None:
     """When the next backup may be taken; None without backups."""
     policy = droplet["backup_policy"]
@@ -67,7 +71,7 @@ def next_window(droplet: Document, now: datetime) -> Document | None:
 def _features(droplet: Document) -> list[str]:
     wanted = {
         "backups": droplet["backups"],
-        "ipv6": droplet["ipv6"],
+        "ipv6": has_ipv6(droplet),
         "monitoring": droplet["monitoring"],
         "droplet_agent": droplet["agent"],
         "private_networking": True,
@@ -84,11 +88,17 @@ def _image(cloud: Cloud, droplet: Document) -> Document:
 
 
 def _networks(droplet: Document) -> Document:
-    v6 = []
-    if droplet["ipv6"]:
-        address = {"ip_address": ipv6_address(droplet["id"]), "netmask": 64, "gateway": "2001:db8::1"}
-        v6.append({**address, "type": "public"})
-    return {"v4": [_v4(droplet["private"], "private"), _v4(droplet["public"], "public")], "v6": v6}
+    v4 = [_v4(droplet["private"], "private"), _v4(droplet["public"], "public")]
+    return {"v4": v4, "v6": [_v6(droplet["public"]["ipv6"])] if has_ipv6(droplet) else []}
+
+
+def _v6(card: Document) -> Document:
+    return {
+        "ip_address": card["address"],
+        "netmask": card["prefix"],
+        "gateway": card["gateway"],
+        "type": "public",
+    }
 
 
 def _v4(card: Document, kind: str) -> Document:

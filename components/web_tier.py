@@ -133,7 +133,9 @@ class _Builder:
             args.drain,
             machine.resource,
             # Deletes run backwards: drained before anything of the machine goes.
-            pulumi.ResourceOptions(parent=tier, depends_on=[gate]),
+            pulumi.ResourceOptions(
+                parent=tier, depends_on=[gate], delete_before_replace=shared.delete_before_replace
+            ),
         )
 
     def _peers(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -201,8 +203,7 @@ class _Builder:
                 depends_on=[*args.after, *after],
                 # Resizing in place would power a serving member off.
                 replace_on_changes=["size"],
-                # For accounts that have no room for both.
-                delete_before_replace=True if args.rollout.mode == "in_place" else None,
+                delete_before_replace=shared.delete_before_replace,
             ),
         )
 
@@ -216,6 +217,8 @@ class _Shared:
     private_key: pulumi.Output[str]
     authorized_keys: tuple[str, ...]
     scratch: payload.WebImage | None
+    delete_before_replace: bool | None
+    """For accounts that have no room for two machines in a slot."""
     baked_parcel: Parcel
     scratch_parcel: Parcel
 
@@ -230,6 +233,7 @@ class _Shared:
             private_key=pulumi.Output.secret(args.site.identity.deploy_key().private_openssh),
             authorized_keys=args.site.authorized_keys(),
             scratch=scratch,
+            delete_before_replace=True if args.rollout.mode == "in_place" else None,
             baked_parcel=baked,
             scratch_parcel=Parcel.of(bundle, payload.archive(scratch)) if scratch else baked,
         )

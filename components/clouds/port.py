@@ -156,4 +156,6 @@ def tied(name: str, address: pulumi.Input[str]) -> pulumi.Input[str]:
 def leaving_first(opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
     """The other half of `tied`."""
     opts.replace_on_changes = ["name"]
+    # After a failure in between, the engine would else delete the record that went first a second time.
+    opts.delete_before_replace = True
     return opts

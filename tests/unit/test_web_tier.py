@@ -116,7 +116,7 @@ def test_in_place_a_slot_waits_for_the_switch_of_the_one_before() -> None:
 def test_in_place_a_machine_goes_before_its_successor_comes() -> None:
     recording = web(mode="in_place")
     first = {resource.name for resource in recording.resources if resource.delete_before_replace}
-    assert first == {"web-1", "web-2", "web-3"}
+    assert first == {f"web-{number}{child}" for number in (1, 2, 3) for child in ("", "-drain", "-dns")}
 
 
 def test_a_record_goes_before_a_machine_that_makes_room_for_its_successor() -> None:
@@ -193,7 +193,8 @@ def test_a_new_size_replaces_the_machine_instead_of_powering_it_off() -> None:
 
 
 def test_replacements_come_before_the_machines_they_replace() -> None:
-    assert not any(resource.delete_before_replace for resource in web().resources)
+    first = {resource.name for resource in web(count=2).resources if resource.delete_before_replace}
+    assert first == {"web-1-dns", "web-2-dns"}, "which are replaced only for another domain"
 
 
 def test_user_data_is_secret_and_the_same_in_every_run() -> None:

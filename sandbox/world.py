@@ -20,6 +20,7 @@ from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import SandboxConfig
 from sandbox.dns import DnsServer
+from sandbox.edge.delays import delay_routes
 from sandbox.edge.edge import Edge
 from sandbox.edge.layout import EdgeLayout, points_of_presence
 from sandbox.edge.state import edge_state
@@ -229,7 +230,7 @@ class RealWorld:
         return self._network.plan.public6
 
     def control_routes(self) -> Sequence[Route]:
-        return ()
+        return delay_routes(self._edge)
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         self._machines.on_exit = cloud.on_exit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sandbox.edge.certificates import EdgeCertificates
@@ -48,6 +49,7 @@ class Edge:
         self.certificates = EdgeCertificates(layout)
         self._process = HaproxyProcess(home, layout.config, layout.socket)
         self._views = {point.city: EdgeState() for point in layout.points}
+        self._delays = {point.city: point.delay_seconds for point in layout.points}
         self._slots: dict[SlotKey, Slots] = {}
         self._given: dict[SlotKey, int] = {}  # the place that each host gave away last
         self._lock = asyncio.Lock()
@@ -79,14 +81,18 @@ class Edge:
     async def apply(self, state: EdgeState) -> None:
         """Let every point of presence learn of a state, each after its delay; those without one before this returns."""
         at_once = []
-        for point in self.layout.points:
-            if point.delay_seconds > 0:
-                task = asyncio.create_task(self._learn_later(point.city, point.delay_seconds, state))
+        for city, seconds in self._delays.items():
+            if seconds > 0:
+                task = asyncio.create_task(self._learn_later(city, seconds, state))
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
             else:
-                at_once.append(point.city)
+                at_once.append(city)
         await self._learn(at_once, state)
+
+    def delay(self, seconds: Sequence[float]) -> None:
+        """From now on let the points of presence learn of changes this late, in seconds and in their order."""
+        self._delays = dict(zip(self._delays, seconds, strict=True))
 
     async def settled(self) -> None:
         """Return when every point of presence has learnt all that was applied so far."""

@@ -402,3 +402,15 @@ async def test_edge_stays_small(world: World) -> None:
     process = world.edge._process.running()
     assert process is not None
     assert _resident_bytes(process.pid) < 50 * 2**20
+
+
+async def test_a_point_of_presence_can_be_made_late(world: World) -> None:
+    first, second = await world.origin(), await world.origin()
+    await world.edge.start(site(first))
+    world.edge.delay([0.5])
+    await world.edge.apply(site(second))
+    async with world.visitor() as visitor:
+        await visitor.get("/before")
+        await world.edge.settled()
+        await visitor.get("/after")
+    assert [len(origin.requests) for origin in (first, second)] == [1, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from sandbox.dns import DnsRecord, DnsZone
@@ -11,6 +11,7 @@ from sandbox.store import Document, Store
 # https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/: the TTL of proxied records, and "auto".
 _AUTOMATIC_SECONDS = 300
 _DIGITALOCEAN_SERVERS = ("ns1.digitalocean.com", "ns2.digitalocean.com", "ns3.digitalocean.com")
+_CLOUDFLARE_SERVERS = ("ns3.cloudflare.com", "ns4.cloudflare.com", "ns5.cloudflare.com")
 _TXT_PIECE = 255
 
 
@@ -34,17 +35,17 @@ def dns_zones(store: Store, anycast: Sequence[str]) -> tuple[DnsZone, ...]:
     return (*(zone for zone in cloudflare if zone.name not in moved), *digitalocean)
 
 
+def platform_zone(host: str, anycast: Sequence[str]) -> DnsZone:
+    """A name of Cloudflare's own, which answers the edge's addresses."""
+    return DnsZone(host, _CLOUDFLARE_SERVERS, tuple(_addresses(host, anycast)))
+
+
 def cloudflare_zone(zone: Document, records: Iterable[Document], anycast: Sequence[str]) -> DnsZone:
     """A zone of Cloudflare; paused, it answers the origins themselves."""
     found: list[DnsRecord] = []
     for record in records:
         if record["proxied"] and not zone["paused"]:
-            found += (
-                DnsRecord(
-                    record["name"], "AAAA" if ip_address(a).version == 6 else "A", _AUTOMATIC_SECONDS, a
-                )
-                for a in anycast
-            )
+            found += _addresses(record["name"], anycast)
         else:
             ttl = _AUTOMATIC_SECONDS if record["ttl"] == 1 else record["ttl"]
             found.append(DnsRecord(record["name"], record["type"], ttl, _data(record, record["content"])))
@@ -62,6 +63,12 @@ def digitalocean_zone(domain: str, records: Iterable[Document]) -> DnsZone:
         content = domain if record["data"] == "@" else record["data"]
         found.append(DnsRecord(name, record["type"], record["ttl"], _data(record, content)))
     return DnsZone(domain, _DIGITALOCEAN_SERVERS, tuple(found))
+
+
+def _addresses(name: str, anycast: Sequence[str]) -> Iterator[DnsRecord]:
+    for address in anycast:
+        kind = "AAAA" if ip_address(address).version == 6 else "A"
+        yield DnsRecord(name, kind, _AUTOMATIC_SECONDS, address)
 
 
 def _data(record: Document, content: str) -> str:

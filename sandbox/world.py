@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.routing import Route
@@ -19,10 +20,10 @@ from sandbox.api.cloud import Cloud
 from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import SandboxConfig
-from sandbox.dns import DnsServer
+from sandbox.dns import DnsServer, DnsZone
 from sandbox.edge.delays import delay_routes
 from sandbox.edge.edge import Edge
-from sandbox.edge.layout import EdgeLayout, points_of_presence
+from sandbox.edge.layout import API_HOST, EdgeLayout, points_of_presence
 from sandbox.edge.state import edge_state
 from sandbox.guests import guest_routes
 from sandbox.machines import host_apt
@@ -41,6 +42,7 @@ from sandbox.network.plan import RESOLVER, prefix, public_slice, public_slice6
 from sandbox.network.port import Network, Topology
 from sandbox.network.services import RouterServices
 from sandbox.paths import SandboxPaths, cache_root
+from sandbox.published_ranges import range_routes
 from sandbox.reality import BASE_IMAGE
 from sandbox.store import Document, Store
 
@@ -94,6 +96,7 @@ class RecordsOnly:
     """A world in which nothing boots and no packet moves."""
 
     def __init__(self, config: SandboxConfig, store: Store) -> None:
+        self._store = store
         self.machines: Machines = RecordMachines(store)
         self.network: Network = RecordNetwork()
         self.public_network = public_slice(config.instance)
@@ -112,7 +115,7 @@ class RecordsOnly:
         return {"machines": "none: droplets are records"}
 
     def control_routes(self) -> Sequence[Route]:
-        return ()
+        return range_routes(self._store)
 
 
 class _Cables(RecordNetwork):
@@ -132,6 +135,7 @@ class SimulatedWorld:
     """A world of records in which only the door of each machine, its SSH server, is there to be knocked at."""
 
     def __init__(self, config: SandboxConfig, store: Store) -> None:
+        self._store = store
         self._scripts = GuestScripts()
         self._machines = SimulatedMachines(store, self._scripts)
         self._claim = claim_socket(config.instance)
@@ -160,14 +164,16 @@ class SimulatedWorld:
         return {"machines": "simulated: a stand-in for each droplet's SSH server, nothing behind it"}
 
     def control_routes(self) -> Sequence[Route]:
-        return guest_routes(self._scripts)
+        return [*guest_routes(self._scripts), *range_routes(self._store)]
 
 
 class _WiredMachines(NspawnMachines):
     """Machines whose namespaces are made anew around each life: one that is off answers nothing at all."""
 
-    def __init__(self, paths: SandboxPaths, network: NamespaceNetwork, instance: int) -> None:
-        super().__init__(paths.home, cache_root(), prefix(instance))
+    def __init__(
+        self, paths: SandboxPaths, network: NamespaceNetwork, instance: int, authority: Path
+    ) -> None:
+        super().__init__(paths.home, cache_root(), prefix(instance), authority=authority)
         self._network = network
 
     async def start(self, spec: MachineSpec) -> None:
@@ -189,7 +195,6 @@ class RealWorld:
         self._config = config
         self._store = store
         self._network = NamespaceNetwork(config.instance, public_slice(config.instance))
-        self._machines = _WiredMachines(paths, self._network, config.instance)
         ranges = ip_ranges(store)
         ports = config.ports
         points = points_of_presence(
@@ -198,10 +203,11 @@ class RealWorld:
             [ports[f"edge-http-{number}"] for number in (1, 2, 3)],
             _EDGE_DELAYS_SECONDS,
         )
-        layout = EdgeLayout(paths.home / "edge", points, self._network.plan.edge)
+        layout = EdgeLayout(paths.home / "edge", points, self._network.plan.edge, api_port=config.port)
         layout.directory.mkdir(parents=True, exist_ok=True)
         self._anycast = tuple(address for point in points for address in point.anycast)
         self._edge = Edge(paths.home, layout)
+        self._machines = _WiredMachines(paths, self._network, config.instance, self._edge.ca_file)
         self._dns = DnsServer()
         sources = host_apt.sources_for("trixie")
         self._packages = PackageProxy(
@@ -230,7 +236,7 @@ class RealWorld:
         return self._network.plan.public6
 
     def control_routes(self) -> Sequence[Route]:
-        return delay_routes(self._edge)
+        return [*range_routes(self._store), *delay_routes(self._edge)]
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
         self._machines.on_exit = cloud.on_exit
@@ -260,7 +266,7 @@ class RealWorld:
         """One name server, heard by machines on the router and by the host on its loopback."""
         router = self._network.plan.router
         self._stack.push_async_callback(self._dns.stop)
-        self._dns.update(dns_zones.dns_zones(self._store, self._anycast))
+        self._dns.update(self._names())
         await self._dns.serve(
             bind_in_namespace(router, socket.AF_INET, socket.SOCK_DGRAM, RESOLVER, _DNS_PORT),
             bind_in_namespace(router, socket.AF_INET, socket.SOCK_STREAM, RESOLVER, _DNS_PORT),
@@ -268,6 +274,10 @@ class RealWorld:
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         datagrams.bind(("127.0.0.1", self._config.ports["dns"]))
         await self._dns.serve(datagrams, socket.create_server(("127.0.0.1", self._config.ports["dns"])))
+
+    def _names(self) -> tuple[DnsZone, ...]:
+        own = dns_zones.platform_zone(API_HOST, self._anycast)
+        return (*dns_zones.dns_zones(self._store, self._anycast), own)
 
     def _note(self, kinds: frozenset[str]) -> None:
         if kinds & _NAMED:
@@ -281,7 +291,7 @@ class RealWorld:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), due)
             self._changed.clear()
-            self._dns.update(dns_zones.dns_zones(self._store, self._anycast))
+            self._dns.update(self._names())
             try:
                 await self._edge.apply(edge_state(self._store, time.time()))
             except Exception:  # the edge must not end with one bad change; the next one tries again

@@ -44,3 +44,9 @@ def set_ip_ranges(store: Store, ipv4: Sequence[str], ipv6: Sequence[str]) -> Non
     for cidr in ipv6:
         ipaddress.IPv6Network(cidr)
     store.put(_KIND, "current", {"ipv4_cidrs": list(ipv4), "ipv6_cidrs": list(ipv6)})
+
+
+def reset_ip_ranges(store: Store) -> None:
+    """Publish the real ranges again."""
+    if store.get(_KIND, "current") is not None:
+        store.delete(_KIND, "current")

@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sandbox.edge.authority import EdgeAuthority, write_private
 from sandbox.edge.haproxy_config import certificate_list
-from sandbox.edge.layout import EdgeLayout
+from sandbox.edge.layout import API_HOST, EdgeLayout
 from sandbox.edge.state import EdgeState
 
 # https://developers.cloudflare.com/ssl/origin-configuration/authenticated-origin-pull/set-up/global/
@@ -36,6 +36,8 @@ class EdgeCertificates:
         layout = self._layout
         zones = [zone for state in views.values() for zone in state.zones]
         names = {zone.name: [zone.name, f"*.{zone.name}"] for zone in zones}
+        if layout.api_port is not None:
+            names[API_HOST] = [API_HOST]
         renewed = [
             self._authority.issue(layout.visitors_certificate(name), names[name]) for name in sorted(names)
         ]

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sandbox.edge.layout import EdgeLayout, PointOfPresence, Timing
+from sandbox.edge.layout import API_HOST, EdgeLayout, PointOfPresence, Timing
 from sandbox.edge.slots import Slots
 from sandbox.edge.state import EdgeState, Host, SslMode, Zone
 
@@ -58,6 +58,8 @@ def certificate_list(layout: EdgeLayout, state: EdgeState) -> str:
         alpn = "h2,http/1.1" if zone.http2 else "http/1.1"
         options = f"ssl-min-ver TLSv{least} ssl-max-ver TLSv{most} alpn {alpn}"
         lines.append(f"{layout.visitors_certificate(zone.name)} [{options}] {zone.name} *.{zone.name}\n")
+    if layout.api_port is not None:
+        lines.append(f"{layout.visitors_certificate(API_HOST)} [ssl-min-ver TLSv1.2] {API_HOST}\n")
     return "".join(lines)
 
 
@@ -76,7 +78,7 @@ def structure(layout: EdgeLayout, views: Views, slots: SlotTable) -> str:
 
 
 def _text(layout: EdgeLayout, views: Views, slots: SlotTable, description: str) -> str:
-    lines = [*_global(layout, description), *_defaults(layout), *_nowhere()]
+    lines = [*_global(layout, description), *_defaults(layout), *_nowhere(), *_api(layout)]
     for point in layout.points:
         state = views[point.city]
         lines += [*_https(layout, point, state), *_http(layout, point, state)]
@@ -140,12 +142,26 @@ def _nowhere() -> list[str]:
     return ["backend nowhere", f"    http-request {answer}", ""]
 
 
+def _api(layout: EdgeLayout) -> list[str]:
+    """Cloudflare's API and nothing else of the sandbox; it asks for its token by itself."""
+    if layout.api_port is None:
+        return []
+    return [
+        "backend api",
+        "    http-request return status 404 unless { path_beg /client/v4/ }",
+        f"    server api 127.0.0.1:{layout.api_port}",
+        "",
+    ]
+
+
 def _https(layout: EdgeLayout, point: PointOfPresence, state: EdgeState) -> list[str]:
     binds = [
         f"    bind {address} ssl crt-list {layout.certificate_list(point)} strict-sni"
         for address in _listens(layout, point, point.https_port, 443)
     ]
     lines = [f"frontend {point.city}.https", *binds, *_visitor(point, state, "https")]
+    if layout.api_port is not None:
+        lines.append(f"    use_backend api if {{ ssl_fc_sni,lower -m str {API_HOST} }}")
     for number, zone in enumerate(state.zones):
         # A host name of another zone than the handshake's is domain fronting.
         lines.append(f"    acl sni{number} ssl_fc_sni,lower -m str {zone.name}")

@@ -59,6 +59,8 @@ class EdgeLayout:
     # Ports of the origins; only tests without addresses of their own move them.
     origin_http_port: int = 80
     origin_https_port: int = 443
+    # Where Cloudflare's own API listens on the host's loopback; None: the edge does not serve it.
+    api_port: int | None = None
 
     @property
     def config(self) -> Path:
@@ -99,6 +101,8 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("".join(texts).encode()).hexdigest()[:24]
 
 
+# Cloudflare's API is reached through its own edge: https://developers.cloudflare.com/fundamentals/api/
+API_HOST = "api.cloudflare.com"
 CITIES = ("LHR", "FRA", "AMS")
 
 

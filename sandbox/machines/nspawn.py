@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from sandbox.machines import boot, readiness, seed
+from sandbox.machines import boot, readiness, seed, trust
 from sandbox.machines.cgroups import MachineCgroups
 from sandbox.machines.commands import run
 from sandbox.machines.images import ImageStore, lowerdir
@@ -42,16 +42,23 @@ class NspawnMachines:
     """Implements `Machines` and `VolumeDisks`. Machines outlive this object and its process; `adopt` takes them over."""
 
     def __init__(
-        self, home: Path, cache: Path, prefix: str, on_exit: Callable[[int], None] | None = None
+        self,
+        home: Path,
+        cache: Path,
+        prefix: str,
+        on_exit: Callable[[int], None] | None = None,
+        authority: Path | None = None,
     ) -> None:
         """`prefix` + "d<id>" names a machine's network namespace, which must exist before `start`.
 
         `on_exit` is called in the loop when a machine went off by itself: not after `stop` or `destroy`.
+        `authority`: a file of one certificate (PEM), which new disks trust like a public one.
         """
         missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
         if missing:
             raise MachineError(f"real machines need: apt-get install {' '.join(missing)}")
         self.on_exit = on_exit
+        self._authority = authority
         self._home = home
         self._prefix = prefix
         self._cgroups = MachineCgroups(home)
@@ -92,6 +99,10 @@ class NspawnMachines:
                 files = self._files(spec.id)
                 files.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 await asyncio.to_thread(files.lay_disk, image)
+                if self._authority is not None:
+                    await asyncio.to_thread(
+                        trust.install, files.upper, image.layers, self._authority.read_bytes()
+                    )
 
     async def start(self, spec: MachineSpec) -> None:
         async with self._turns[spec.id], _told(f"start of machine {spec.id}"):

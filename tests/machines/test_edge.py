@@ -11,6 +11,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -333,6 +334,26 @@ async def test_failures_are_logged(world: World) -> None:
     async with world.visitor() as visitor:
         await visitor.get("/lost")
     assert "/lost" in await world.edge.failures()
+
+
+async def test_cloudflares_api_is_reached_through_its_edge(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        world = World(tmp_path, stack, [0.0])
+        api = await world.origin()
+        # It listens on the loopback address, as the daemon does.
+        server = await asyncio.start_server(api.serve, "127.0.0.1", 0)
+        stack.callback(server.close)
+        port = server.sockets[0].getsockname()[1]
+        world.edge = Edge(tmp_path, replace(world.layout, api_port=port))
+        stack.push_async_callback(world.edge.stop)
+        await world.edge.start(site(await world.origin()))
+        host = "api.cloudflare.com"
+        async with world.visitor() as visitor:
+            assert (await visitor.get("/client/v4/ips", host=host)).status == 200
+            assert (await visitor.get("/_sandbox/status", host=host)).status == 404
+            assert (await visitor.get("/client/v4/ips", host=host, scheme="http")).status == 409
+            assert (await visitor.get()).status == 200
+    assert [head.split("\r\n")[0] for head in api.requests] == ["GET /client/v4/ips HTTP/1.1"]
 
 
 class _Namespace:

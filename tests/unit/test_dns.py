@@ -15,7 +15,7 @@ import dns.rdatatype
 import pytest
 
 from sandbox.dns import DnsRecord, DnsServer, DnsZone, Snapshot, reply
-from sandbox.dns_zones import dns_zones
+from sandbox.dns_zones import dns_zones, platform_zone
 from sandbox.store import Store
 
 ZONE = DnsZone(
@@ -230,6 +230,14 @@ def test_a_domain_without_records_at_cloudflare_is_the_clouds(tmp_path: Path) ->
     )
     assert values(response) == ["198.18.0.40"]
     assert response.answer[0].ttl == 60
+
+
+def test_cloudflares_own_api_is_at_the_edge() -> None:
+    zone = platform_zone("api.cloudflare.com", ["104.16.0.1", "2606:4700::1"])
+    answers = [
+        values(Snapshot((zone,)).answer(dns.message.make_query(zone.name, kind))) for kind in ("A", "AAAA")
+    ]
+    assert answers == [["104.16.0.1"], ["2606:4700::1"]]
 
 
 def test_text_is_quoted_and_split(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,15 @@ def test_client_certificate_is_named_after_its_content(layout: EdgeLayout) -> No
     assert first != second
     assert "one" not in first
     assert shown(origin_pulls=True, client_certificate="one", ssl=SslMode.FLEXIBLE) == ""
+
+
+def test_cloudflares_api_is_served_where_it_is_told(layout: EdgeLayout) -> None:
+    assert "backend api" not in rendered(layout)
+    told = replace(layout, api_port=7380)
+    text = rendered(told)
+    assert "    server api 127.0.0.1:7380\n" in text
+    assert "http-request return status 404 unless { path_beg /client/v4/ }" in text
+    assert certificate_list(told, EdgeState()).endswith(" api.cloudflare.com\n")
 
 
 def test_structure_is_all_but_addresses(layout: EdgeLayout) -> None:

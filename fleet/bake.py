@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ STEPS: Final = (
     "deleting the droplet",
 )
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 _AWAIT_PACKAGES = "cloud-init status --wait --long </dev/null"
 _LOGS = f"tail -n {LOG_LINES} /var/log/cloud-init-output.log; journalctl --no-pager -q -p warning -n 10"
 
@@ -138,9 +141,8 @@ async def _bake_all(oven: Oven, recipes: list[Recipe], *, fresh: bool) -> list[B
 
 
 async def _bake_one(oven: Oven, recipe: Recipe, shown: Board, *, fresh: bool) -> Baked | FleetError:
-    name = recipe.name(datetime.now(UTC).date(), edition=secrets.token_hex(2) if fresh else "")
     try:
-        await _on_a_droplet(oven, recipe, name, shown)
+        name = await _on_a_droplet(oven, recipe, secrets.token_hex(2) if fresh else "", shown)
     except FleetError as error:
         shown.end(recipe.role, "failed")
         return BakeError(f"{recipe.role} was not baked: {error}")
@@ -148,8 +150,8 @@ async def _bake_one(oven: Oven, recipe: Recipe, shown: Board, *, fresh: bool) ->
     return Baked(recipe.role, name, "baked")
 
 
-async def _on_a_droplet(oven: Oven, recipe: Recipe, name: str, shown: Board) -> None:
-    """All of a bake; whatever happens, the droplet is gone afterwards."""
+async def _on_a_droplet(oven: Oven, recipe: Recipe, edition: str, shown: Board) -> str:
+    """All of a bake; returns the image's name. Whatever happens, the droplet is gone afterwards."""
     steps = iter(enumerate(STEPS))
 
     def step() -> None:
@@ -176,12 +178,14 @@ async def _on_a_droplet(oven: Oven, recipe: Recipe, name: str, shown: Board) -> 
         found = await oven.cloud.await_droplet(droplet, "active", seconds=ACTIVE_SECONDS)
         step()
         async with ssh.session(keys.target(public_address(found)), patience=LOGIN_SECONDS) as connection:
-            await _fill(connection, recipe, step)
+            manifest = await _fill(connection, recipe, step)
         step()
         await _power_off(oven.cloud, droplet)
         step()
+        name = recipe.name(datetime.now(UTC).date(), manifest, edition=edition)
         await oven.cloud.act(droplet, "snapshot", name=name)
         step()
+        return name
     finally:
         # A create that is under way when ^C comes must be over before its droplet can be looked for.
         with contextlib.suppress(FleetError, asyncio.CancelledError):
@@ -189,14 +193,28 @@ async def _on_a_droplet(oven: Oven, recipe: Recipe, name: str, shown: Board) -> 
         await asyncio.to_thread(baking_machine.remove, oven.cloud, droplet_name)
 
 
-async def _fill(connection: asyncssh.SSHClientConnection, recipe: Recipe, step: Callable[[], None]) -> None:
-    """Packages, files, and away with the traces."""
+async def _fill(connection: asyncssh.SSHClientConnection, recipe: Recipe, step: Callable[[], None]) -> str:
+    """Packages, files, and away with the traces; returns the digest of the manifest."""
     step()
     await _must(connection, "installing packages", _AWAIT_PACKAGES, accepted={0, 2})  # 2: done, with warnings
     step()
-    await _must(connection, "laying files", commands.INSTALL, stdin=recipe.archive)
+    laid = await _must(connection, "laying files", commands.INSTALL, stdin=recipe.archive)
+    manifest = manifest_digest(laid)
     step()
     await _must(connection, "cleaning", image.CLEAN)
+    return manifest
+
+
+def manifest_digest(printed: str) -> str:
+    """From the last line that laying the files prints. Raises FleetError when it is no manifest."""
+    last = printed.strip().rpartition("\n")[2]
+    try:
+        digest = json.loads(last)["digest"]
+    except (ValueError, KeyError, TypeError):
+        digest = None
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise FleetError(f"laying files ended without a manifest; its last line was {last[:200]!r}")
+    return digest
 
 
 async def _must(
@@ -206,10 +224,11 @@ async def _must(
     *,
     stdin: bytes = b"",
     accepted: frozenset[int] | set[int] = frozenset({0}),
-) -> None:
+) -> str:
+    """What a command that ended well has printed."""
     done = await ssh.run(connection, command, stdin=stdin)
     if done.exit_code in accepted:
-        return
+        return done.output
     logs = await ssh.run(connection, _LOGS)
     raise FleetError(
         f"{what} ended with exit code {done.exit_code} on its droplet:\n"

@@ -23,16 +23,14 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 another run is at work on the stack, 130 interrupted.",
 )
 
-for command in (
-    stacks.init,
-    images.bake,
-    images.images,
-    stacks.recover,
-    members.drain,
-    members.peers,
-    members.canary,
-):
-    app.command()(command)
+app.command()(stacks.init)
+app.command()(images.bake)
+app.add_typer(images.shelf, name="images")
+app.command()(images.promote)
+app.command()(stacks.recover)
+app.command()(members.drain)
+app.command()(members.peers)
+app.command()(members.canary)
 
 
 def main() -> None:

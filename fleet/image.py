@@ -20,6 +20,8 @@ DISTRIBUTION: Final = "debian-13-x64"
 APP_DIRECTORY: Final = "app"
 APP_CALLABLE: Final = "visits.wsgi:app"
 DIGEST_LETTERS: Final = 8
+# Of the manifest: enough to tell images apart and to see that a member holds what its image's name says.
+MANIFEST_LETTERS: Final = 8
 
 # Leaves no trace of the machine that was baked on: its identity, keys, logs, and what only baking needed. The
 # journal is moved to memory first, or it would go on writing while the machine shuts down.
@@ -34,7 +36,32 @@ find /var/log -type f -exec truncate --size 0 {} +
 sync
 """
 
-_NAME = re.compile(r"(web|database)-(\d{4})\.(\d{2})\.(\d{2})-([0-9a-f]{4,64})")
+_NAME = re.compile(
+    r"(?P<role>web|database)-(?P<day>\d{4}\.\d{2}\.\d{2})-"
+    rf"(?:(?P<content>[0-9a-f]{{{DIGEST_LETTERS}}})(?P<manifest>[0-9a-f]{{{MANIFEST_LETTERS}}})(?:[0-9a-f]{{4}})?"
+    # From before names had the manifest's digest.
+    rf"|(?P<older>[0-9a-f]{{4,{DIGEST_LETTERS}}})(?:[0-9a-f]{{4}})?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What an image's name tells: `web-2026.11.21-3f2a9c41b07e2d11`."""
+
+    role: str
+    day: str
+    content: str
+    """The beginning of the digest of everything that went in: equal content is not baked twice."""
+    manifest: str
+    """The beginning of the digest of what came out, packages with their versions included; may be empty."""
+
+    @classmethod
+    def parse(cls, text: str) -> Name | None:
+        """None for a name that no bake has given."""
+        match = _NAME.fullmatch(text)
+        if match is None:
+            return None
+        return cls(match["role"], match["day"], match["content"] or match["older"], match["manifest"] or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +73,18 @@ class Recipe:
     archive: bytes = field(repr=False)
     digest: str
 
-    def name(self, day: date, *, edition: str = "") -> str:
-        """`web-2026.11.21-3f2a9c41`; `edition`: more hex digits, to tell bakes of equal content apart."""
-        return f"{self.role}-{day:%Y.%m.%d}-{self.digest}{edition}"
+    def name(self, day: date, manifest: str, *, edition: str = "") -> str:
+        """`manifest`: the digest of what was made; `edition`: four more hex digits, to tell bakes of equal content
+        apart."""
+        return f"{self.role}-{day:%Y.%m.%d}-{self.digest}{manifest[:MANIFEST_LETTERS]}{edition}"
 
     def made(self, images: Iterable[Json], region: str) -> Json | None:
         """The newest of an account's images that this recipe has made, if it is to be had in the region."""
         own = [
             image
             for image in images
-            if (match := _NAME.fullmatch(image["name"]))
-            and match[1] == self.role
-            and match[5].startswith(self.digest)
+            if (name := Name.parse(image["name"]))
+            and (name.role, name.content) == (self.role, self.digest)
             and region in image["regions"]
         ]
         return max(own, key=lambda image: str(image["created_at"]), default=None)
@@ -121,35 +148,3 @@ def checked_role(text: str) -> Role:
         if text == role:
             return role
     raise FleetError(f"{text!r} is no role with an image; there are: {', '.join(ROLES)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A baked image, for people and scripts."""
-
-    role: str
-    name: str
-    id: str
-    created: str
-    gigabytes: float
-    regions: tuple[str, ...]
-    used: bool  # named by the stack's config
-
-
-def listing(images: Iterable[Json], config: Mapping[str, Any], project: str) -> list[Listed]:
-    """The images that bakes have made, newest first."""
-    named = {configured(role, config, project) for role in ROLES}
-    rows = [
-        Listed(
-            match[1],
-            image["name"],
-            str(image["id"]),
-            image["created_at"],
-            float(image["size_gigabytes"]),
-            tuple(image["regions"]),
-            used=bool(named & {image["name"], str(image["id"])}),
-        )
-        for image in images
-        if (match := _NAME.fullmatch(image["name"]))
-    ]
-    return sorted(rows, key=lambda row: (row.created, row.name), reverse=True)

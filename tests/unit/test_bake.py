@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -72,6 +73,7 @@ class Machine:
     """The SSH side of the droplet: how each command ends, and what was run."""
 
     failing: str = ""
+    manifest: bytes = b'{"digest": "%s"}\n' % (b"b07e2d11" * 8)
     ran: list[str] = field(default_factory=list)
     received: list[bytes] = field(default_factory=list)
     hang: asyncio.Event | None = None
@@ -85,6 +87,8 @@ class Machine:
             await asyncio.Event().wait()
         if command.startswith("tail"):
             process.stdout.write(b"E: Unable to locate package nginx\n")
+        if command == commands.INSTALL:
+            process.stdout.write(b"some words\n" + self.manifest)
         failed = bool(self.failing) and self.failing in command
         process.exit(1 if failed else 0)
 
@@ -138,6 +142,49 @@ async def test_a_bake_fills_cleans_snapshots_and_leaves_only_the_image(
         f"snapshot {done.image}",
         "DELETE /v2/droplets/9",
         "DELETE /v2/account/keys/5",
+    ]
+
+
+async def test_the_images_name_has_the_digests_of_what_went_in_and_of_what_came_out(
+    cloud: MemoryCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(Machine(), monkeypatch):
+        [once] = await bake._bake_all(oven(cloud), [RECIPE], fresh=False)
+        [again] = await bake._bake_all(oven(cloud), [RECIPE], fresh=True)
+    assert isinstance(once, bake.Baked)
+    assert isinstance(again, bake.Baked)
+    assert once.image.endswith("-3f2a9c41b07e2d11")
+    assert re.fullmatch(r"web-[\d.]+-3f2a9c41b07e2d11[0-9a-f]{4}", again.image)
+    assert RECIPE.made(cloud.images, "lon1") is not None
+
+
+@pytest.mark.parametrize("printed", [b"", b"done\n", b"{}\n", b'{"digest": "short"}\n'])
+async def test_an_image_without_a_manifest_is_not_kept(
+    cloud: MemoryCloud, monkeypatch: pytest.MonkeyPatch, printed: bytes
+) -> None:
+    async with listening(Machine(manifest=printed), monkeypatch):
+        [error] = await bake._bake_all(oven(cloud), [RECIPE], fresh=False)
+    assert "laying files ended without a manifest" in str(error)
+    assert (cloud.droplets, cloud.keys, cloud.images) == ([], [], [])
+
+
+async def test_roles_are_baked_at_the_same_time_and_one_that_fails_does_not_stop_the_other(
+    cloud: MemoryCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = asyncio.Barrier(2)
+    database = Recipe("database", RECIPE.user_data, b"rubbish", "00000000")
+
+    async def meet(_oven: bake.Oven, recipe: Recipe, *_: object) -> str:
+        await asyncio.wait_for(both.wait(), 20)
+        if recipe is database:
+            raise FleetError("no room")
+        return "an image"
+
+    monkeypatch.setattr(bake, "_on_a_droplet", meet)
+    done = await bake._bake_all(oven(cloud), [RECIPE, database], fresh=False)
+    assert [str(outcome) for outcome in done] == [
+        "Baked(role='web', image='an image', how='baked')",
+        "database was not baked: no room",
     ]
 
 
@@ -223,10 +270,10 @@ def test_content_that_has_an_image_is_not_baked_again_but_written_to_config(
     pulumi: MemoryPulumi, cloud: MemoryCloud
 ) -> None:
     digest = image.recipe("web", pulumi.values, "flotilla", pulumi.project.directory).digest
-    cloud.images = [a_snapshot(f"web-2026.11.20-{digest}")]
+    cloud.images = [a_snapshot(f"web-2026.11.20-{digest}b07e2d11")]
     [done] = run_bake(pulumi, cloud, bake.Wanted(["web"], "dev"))
-    assert (done.image, done.how) == (f"web-2026.11.20-{digest}", "found")
-    assert pulumi.written == [("flotilla:web.image", f"web-2026.11.20-{digest}")]
+    assert (done.image, done.how) == (f"web-2026.11.20-{digest}b07e2d11", "found")
+    assert pulumi.written == [("flotilla:web.image", f"web-2026.11.20-{digest}b07e2d11")]
     assert cloud.log == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cloudinit import roles
 from components.schema import AppSettings
 from components.values import ROLE_IMAGE
 from fleet import baking_machine, image
@@ -78,9 +79,37 @@ def test_the_sites_defaults_are_those_of_the_program() -> None:
 
 @pytest.mark.parametrize("edition", ["", "07be"])
 def test_a_name_tells_role_day_and_digest_and_the_program_takes_it(edition: str) -> None:
-    name = RECIPE.name(DAY, edition=edition)
-    assert name == f"web-2026.11.21-3f2a9c41{edition}"
+    name = RECIPE.name(DAY, "b07e2d11" * 8, edition=edition)
+    assert name == f"web-2026.11.21-3f2a9c41b07e2d11{edition}"
     assert ROLE_IMAGE.fullmatch(name)
+    assert image.Name.parse(name) == image.Name("web", "2026.11.21", "3f2a9c41", "b07e2d11")
+
+
+@pytest.mark.parametrize(
+    ("text", "content"), [("3f2a", "3f2a"), ("3f2a9c41", "3f2a9c41"), ("3f2a9c41beef", "3f2a9c41")]
+)
+def test_names_from_before_the_manifest_was_in_them_are_known(text: str, content: str) -> None:
+    assert image.Name.parse(f"web-2026.11.21-{text}") == image.Name("web", "2026.11.21", content, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["my backup", "web-2026.11.21", "web-2026.11.21-xyz", "proxy-2026.11.21-3f2a"]
+)
+def test_other_names_are_no_images_of_ours(text: str) -> None:
+    assert image.Name.parse(text) is None
+
+
+def test_everything_that_goes_in_is_in_the_digest(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = image.recipe("web", {}, "flotilla", site).digest
+    for name, value in (("CLEAN", "true"), ("DISTRIBUTION", "debian-14-x64")):
+        with monkeypatch.context() as patched:
+            patched.setattr(image, name, value)
+            assert image.recipe("web", {}, "flotilla", site).digest != first, name
+    with monkeypatch.context() as patched:
+        # What a machine runs, not only which packages it asks for.
+        patched.setattr(roles.web, "digest", lambda _: "0" * 64)
+        assert image.recipe("web", {}, "flotilla", site).digest != first
+    assert image.recipe("web", {}, "flotilla", site).digest == first
 
 
 def test_the_newest_image_of_the_recipe_in_the_region_is_found() -> None:
@@ -103,19 +132,6 @@ def test_an_image_exists_by_name_number_or_slug(named: str) -> None:
     images = [an_image("web-2026.11.21-3f2a9c41"), an_image("13 x64", id=8, slug="debian-13-x64")]
     assert image.exists(named, images, "lon1")
     assert not image.exists(named, images, "nyc3")
-
-
-def test_a_listing_has_the_baked_ones_newest_first_and_marks_the_used() -> None:
-    images = [
-        an_image("web-2026.11.19-3f2a", created_at="2026-11-19T10:00:00Z"),
-        an_image("web-2026.11.20-3f2a", id=8, created_at="2026-11-20T10:00:00Z"),
-        an_image("my backup"),
-    ]
-    rows = image.listing(images, {"flotilla:web": {"image": "web-2026.11.19-3f2a"}}, "flotilla")
-    assert [(row.name, row.used) for row in rows] == [
-        ("web-2026.11.20-3f2a", False),
-        ("web-2026.11.19-3f2a", True),
-    ]
 
 
 def test_a_role_without_an_image_is_refused() -> None:

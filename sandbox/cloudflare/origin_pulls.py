@@ -42,7 +42,7 @@ def upload(store: Store, zone: str, body: Document, now: float) -> Document:
             if old["zone_id"] == zone and not _exists(old, now):
                 store.delete(KIND, old["id"])
             elif old["zone_id"] == zone and old["gone_at"] is None and old["certificate"] == text:
-                raise ApiError(400, 1406, "This certificate already exists for the zone")
+                raise ApiError(400, 1406, "This certificate already exists for this zone.")
         document: Document = {
             "id": secrets.token_hex(16),
             "zone_id": zone,
@@ -61,7 +61,9 @@ def upload(store: Store, zone: str, body: Document, now: float) -> Document:
 
 def get(store: Store, zone: str, identifier: str, now: float) -> Document:
     if not _ID.fullmatch(identifier):
-        raise ApiError(400, 1415, "Invalid Certificate ID")
+        raise ApiError(
+            400, 1415, "Certificate ID in request is either invalid or the certificate has been deleted"
+        )
     found = store.get(KIND, identifier)
     if found is None or found["zone_id"] != zone or not _exists(found, now):
         raise ApiError(404, 1552, "certificate not found")

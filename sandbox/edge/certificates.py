@@ -30,6 +30,8 @@ class EdgeCertificates:
     def ensure(self) -> None:
         self._authority.ensure()
         self._shared.ensure()
+        for directory in (self._layout.clients, self._layout.authorities):
+            directory.mkdir(exist_ok=True, mode=0o700)
 
     def write(self, views: Mapping[str, EdgeState]) -> bool:
         """Have every file that a configuration of these views names; true when a running process must read again."""
@@ -61,7 +63,7 @@ class EdgeCertificates:
         """Remove the keys and authorities that no view names any more."""
         kept = {self._layout.origin_authorities(state) for state in views.values()}
         kept |= {self._layout.client_certificate(zone) for state in views.values() for zone in state.zones}
-        for pattern in ("client-*.pem", "origins-*.pem"):
-            for file in self._layout.directory.glob(pattern):
+        for directory in (self._layout.clients, self._layout.authorities):
+            for file in directory.iterdir():
                 if file not in kept:
                     file.unlink()

@@ -78,17 +78,25 @@ class EdgeLayout:
     def visitors_certificate(self, zone: str) -> Path:
         return self.directory / f"{zone}.pem"
 
+    @property
+    def clients(self) -> Path:
+        return self.directory / "clients"
+
+    @property
+    def authorities(self) -> Path:
+        return self.directory / "authorities"
+
     # Files named after their content: a change of it changes the configuration, and the old one stays for those
     # points of presence that have not learnt of it.
     def client_certificate(self, zone: Zone) -> Path:
         """The zone's own client certificate with its key, else the shared one."""
         if not zone.client_certificate:
             return self.shared_client_certificate
-        return self.directory / f"client-{_digest(zone.client_certificate)}.pem"
+        return self.clients / f"{_digest(zone.client_certificate)}.pem"
 
     def origin_authorities(self, state: EdgeState) -> Path:
         """The certificate authorities that ssl mode `strict` accepts from an origin."""
-        return self.directory / f"origins-{_digest(*state.origin_roots)}.pem"
+        return self.authorities / f"{_digest(*state.origin_roots)}.pem"
 
     def certificate_list(self, point: PointOfPresence) -> Path:
         return self.directory / f"{point.city}.list"

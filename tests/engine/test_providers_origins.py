@@ -12,7 +12,7 @@ from tests.engine.local_cloud import LocalCloud, local_cloud
 from tests.engine.project import Project
 from tests.pems import new_key, private_pem, request_pem, self_signed_pem
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 EDGE = """
 from pathlib import Path

@@ -179,11 +179,11 @@ async def test_keys_of_the_edge_are_its_own_and_go_with_the_setting(world: World
         "client_certificate": client(authority, "mine"),
     }
     await world.edge.start(state(origin.origin, **mine))
-    (file,) = world.layout.directory.glob("client-*.pem")
+    (file,) = world.layout.clients.iterdir()
     assert file.stat().st_mode & 0o077 == 0
     assert "PRIVATE" not in repr(state(origin.origin, **mine))
     await world.edge.apply(state(origin.origin))
-    assert list(world.layout.directory.glob("client-*.pem")) == []
+    assert list(world.layout.clients.iterdir()) == []
 
 
 async def test_rotation_of_the_client_certificate_loses_no_request(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import sys
 import typer
 
 from fleet.desk import images, members, stacks
-from fleet.errors import FleetError
+from fleet.errors import FleetError, StoppedError
 from fleet.identity import SeedError
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+INTERRUPTED = StoppedError.exit_code
 
 app = typer.Typer(
     name="fleet",
@@ -27,6 +27,7 @@ app.command()(stacks.init)
 app.command()(images.bake)
 app.add_typer(images.shelf, name="images")
 app.command()(images.promote)
+app.command()(stacks.rollout)
 app.command()(stacks.recover)
 app.command()(members.drain)
 app.command()(members.peers)

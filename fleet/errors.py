@@ -13,3 +13,9 @@ class LockedError(FleetError):
     """Another run is at work on the stack; a script may wait and try again."""
 
     exit_code = 3
+
+
+class StoppedError(FleetError):
+    """The operator stopped what was under way; it ended in order."""
+
+    exit_code = 130  # 128 + SIGINT, as a shell reports it

@@ -28,7 +28,15 @@ class Machine:
     address: str
     private_address: str
     image: str
+    image_names: frozenset[str]
+    """All that a config may call its image: name, number and, of a distribution's, slug."""
     created: str
+
+    @property
+    def number(self) -> int | None:
+        """Its slot's, None for a burst member."""
+        last = self.slot.rpartition("-")[2]
+        return int(last) if self.slot != self.name and last.isdigit() else None
 
     def target(self, identity: Identity) -> ssh.Target:
         return ssh.Target(
@@ -77,6 +85,7 @@ def _machine(droplet: Json) -> Machine:
         slot=slot_of(droplet["name"]),
         address=public_address(droplet),
         private_address=str(private[0]) if private else "",
-        image=str(image.get("name") or image.get("slug") or image["id"]),
+        image=str(image.get("slug") or image.get("name") or image["id"]),
+        image_names=frozenset(str(image[key]) for key in ("name", "slug", "id") if image.get(key)),
         created=droplet["created_at"],
     )

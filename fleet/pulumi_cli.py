@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 import yaml
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, StoppedError
 
 KEPT_LINES = 20
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +74,27 @@ class PulumiCli:
             check=False,
         )
 
-    def show(self, *arguments: str) -> None:
-        """Run a command whose output the operator watches. Raises FleetError when it fails."""
-        done = subprocess.run(
+    def show(self, *arguments: str, to_stderr: bool = False) -> None:
+        """Run a command whose output the operator watches. Raises FleetError when it fails, StoppedError after ^C.
+
+        It gets a process group of its own, so that ^C does not reach it twice: the engine takes the second one as an
+        order to end at once, with its state unsaved.
+        """
+        process = subprocess.Popen(
             [find_pulumi(), *arguments, "--non-interactive"],
             cwd=self.project.directory,
             env=environment(),
             stdin=subprocess.DEVNULL,
-            check=False,
+            stdout=sys.stderr if to_stderr else None,
+            process_group=0,
         )
-        if done.returncode != 0:
-            raise FleetError(f"`pulumi {' '.join(arguments)}` ended with {done.returncode}; see above")
+        stopped = _wait_and_pass_on(process)
+        if stopped:
+            raise StoppedError(
+                f"`pulumi {' '.join(arguments)}` was stopped; it ended with {process.returncode}"
+            )
+        if process.returncode != 0:
+            raise FleetError(f"`pulumi {' '.join(arguments)}` ended with {process.returncode}; see above")
 
     def backend_url(self) -> str:
         """Where the state is, as `pulumi whoami` tells it."""
@@ -104,6 +118,19 @@ class PulumiCli:
     def set_config(self, stack: str, path: str, value: str) -> None:
         self.run("config", "set", "--path", path, value, "--stack", stack)
 
+    def set_configs(self, stack: str, values: Mapping[str, str]) -> None:
+        """Several plain values at once, by path: the file is written once, with all of them."""
+        given = [part for path, value in values.items() for part in ("--plaintext", f"{path}={value}")]
+        self.run("config", "set-all", "--path", *given, "--stack", stack)
+
+    def remove_config(self, stack: str, path: str) -> None:
+        """Also when there is no such value."""
+        self.run("config", "rm", "--path", path, "--stack", stack)
+
+    def secret(self, stack: str, key: str) -> str:
+        """An encrypted value, opened. Raises FleetError when there is none, or the passphrase does not fit."""
+        return self.run("config", "get", key, "--stack", stack).strip()
+
     def export(self, stack: str) -> dict[str, Any]:
         """The stack's state; its secrets stay encrypted."""
         state: dict[str, Any] = json.loads(self.run("stack", "export", "--stack", stack))
@@ -111,6 +138,24 @@ class PulumiCli:
 
     def import_state(self, stack: str, state: Mapping[str, Any]) -> None:
         self.run("stack", "import", "--stack", stack, stdin=json.dumps(state))
+
+
+def _wait_and_pass_on(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the end. Each request to stop that arrives here is passed on as ^C; returns whether there was one."""
+    stopped = False
+
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        process.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, pass_on) for number in STOPPING}
+    try:
+        process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return stopped
 
 
 def find_pulumi() -> str:

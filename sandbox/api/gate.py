@@ -19,6 +19,9 @@ from sandbox.api.faults import Fault, Faults
 ABORT = "sandbox.abort"
 _SERVICES = (("/v2", "digitalocean"), ("/client/v4", "cloudflare"))
 _KEPT_REQUESTS = 2000
+# What nobody ever needs to read again, unlike user data: the keys of certificates that are uploaded.
+_HIDDEN_FIELDS = frozenset({"private_key"})
+_HIDDEN = "[hidden]"
 
 
 class ConnectionCutError(Exception):
@@ -39,7 +42,7 @@ class Recorded:
 
 
 class RequestLog:
-    """The last requests, newest last, in memory only: bodies hold user data."""
+    """The last requests, newest last, in memory only: bodies hold user data. Private keys are left out."""
 
     def __init__(self) -> None:
         self._kept: deque[Recorded] = deque(maxlen=_KEPT_REQUESTS)
@@ -151,6 +154,14 @@ def _decoded(content: bytes) -> Any:
     if not content:
         return None
     try:
-        return json.loads(content)
+        return _hiding(json.loads(content))
     except (ValueError, RecursionError):
-        return content.decode(errors="replace")
+        text = content.decode(errors="replace")
+        return _HIDDEN if any(name in text for name in _HIDDEN_FIELDS) else text
+
+
+def _hiding(value: Any) -> Any:
+    """The same without the values of hidden fields, at any depth."""
+    if isinstance(value, dict):
+        return {name: _HIDDEN if name in _HIDDEN_FIELDS else _hiding(item) for name, item in value.items()}
+    return [_hiding(item) for item in value] if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -128,6 +129,20 @@ async def test_requests_are_recorded_with_their_answers_status(api: Api) -> None
         ("POST", "/v2/tags", "", {"name": "web"}, 201),
         ("GET", "/v2/droplets/1", "x=1", None, 400),
     ]
+
+
+async def test_private_keys_are_not_recorded_and_all_else_is(api: Api) -> None:
+    upload = {"certificate": "public", "private_key": "its key", "more": [{"private_key": "nested key"}]}
+    await api.call("POST", "/client/v4/zones/z/origin_tls_client_auth", upload)
+    cut_off = json.dumps(upload).encode()[:-1]
+    path = "/client/v4/zones/z/origin_tls_client_auth"
+    await asgi_request(api.app, "POST", path, cut_off, {"host": "api.test"})
+
+    whole, broken = (one["body"] for one in (await control(api, "GET", "/requests")).body["requests"])
+
+    hidden = "[hidden]"
+    assert whole == {"certificate": "public", "private_key": hidden, "more": [{"private_key": hidden}]}
+    assert broken == hidden
 
 
 async def test_status_lists_droplets(api: Api) -> None:

@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import clouds, model, naming, preflight, settings
+from components import clouds, edge, naming, preflight, settings
 from components.database_tier import DatabaseTier, DatabaseTierArgs
 from components.firewall import Firewall, FirewallArgs
 from components.model import Role
@@ -19,11 +19,7 @@ site = Site(
     admin_keys=configured.admin.ssh_keys,
     roles=roles,
     engine=configured.database.engine,
-    places=model.Places(
-        admin=tuple(str(cidr) for cidr in configured.admin.cidrs),
-        edge=found.edge_ranges,
-        network=str(configured.cloud.network),
-    ),
+    places=configured.places(found.edge_ranges),
 )
 firewall = Firewall("firewall", FirewallArgs(site=site))
 database = DatabaseTier(
@@ -37,6 +33,7 @@ database = DatabaseTier(
         after=[firewall.native[Role.DATABASE]],
     ),
 )
+facing = clouds.edge(configured, found.zone_id)
 web = WebTier(
     "web",
     WebTierArgs(
@@ -49,6 +46,7 @@ web = WebTier(
         release=found.release,
         drain=configured.drain_times,
         dns=clouds.dns(configured, found.zone_id),
+        origin=edge.origin(facing, configured.identity, configured.domain, configured.rotation),
         database=database.endpoint,
         cloud_token=configured.cloud_token,
         after=[firewall.native[Role.WEB]],

@@ -1,45 +1,94 @@
-"""What is true of an edge whatever its maker: which of its claims to believe."""
+"""The edge in front of the members: what both show each other, and how visitors reach it."""
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from fleet import config
+import pulumi
 
-# Fewer addresses than this cannot be the whole of an edge: a cut-off answer would lock visitors out.
-# Cloudflare announces about 1.5 million IPv4 addresses: https://www.cloudflare.com/ips/
-MIN_IPV4_ADDRESSES = 100_000
-
-# "Up to 1000 addresses per rule": https://docs.digitalocean.com/products/networking/firewalls/details/limits/
-MAX_RANGES = 1000
+from components.clouds import port
+from fleet.identity import Identity
 
 
-def checked_ranges(ranges: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The ranges in one order, without doubles, and what is wrong with them (empty when they can be believed)."""
-    networks: set[ipaddress.IPv4Network | ipaddress.IPv6Network] = set()
-    problems: list[str] = []
-    for text in ranges:
-        try:
-            networks.add(ipaddress.ip_network(text))
-        except ValueError:
-            problems.append(f"{text!r} is not a range of addresses")
-    problems += _implausible(networks)
-    ordered = sorted(
-        networks, key=lambda network: (network.version, network.network_address.packed, network.prefixlen)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What members show whoever connects to them, and what they demand of him."""
+
+    certificate: pulumi.Output[str]
+    """PEM, for the site's name."""
+    private_key: str = field(repr=False)
+    client_authority: str
+    """PEM; only clients with a certificate of this authority are served. Empty: anyone is."""
+    ready: Sequence[pulumi.Resource]
+    """What must be there before a member demands anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EdgeArgs:
+    """What an edge is made of."""
+
+    edge: port.Edge
+    identity: Identity = field(repr=False)
+    domain: str
+    rotation: int
+    """A higher number gives new keys and certificates on both sides."""
+
+
+class Edge(pulumi.ComponentResource):
+    """Strict TLS from visitors to members: the edge checks the members' certificate, and they check the edge's."""
+
+    origin: Origin
+    """What the members need of it."""
+    certificate: pulumi.Output[str]
+    """The members' certificate, PEM."""
+    native: pulumi.CustomResource
+    """The members' certificate as the edge signed it."""
+
+    def __init__(self, name: str, args: EdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("flotilla:index:Edge", name, None, opts)
+        request = args.identity.certificate_request(f"origin/{args.rotation}", dns=[args.domain])
+        signed = args.edge.origin_certificate(
+            f"{name}-origin", request.request_pem, [args.domain], pulumi.ResourceOptions(parent=self)
+        )
+        client = args.identity.certificate(f"edge/{args.rotation}", client=True)
+        shown = args.edge.client_certificate(
+            f"{name}-client",
+            client.certificate_pem,
+            pulumi.Output.secret(client.private_key_pem),
+            pulumi.ResourceOptions(parent=self),
+        )
+        presented = args.edge.present_client_certificate(
+            f"{name}-pulls",
+            # Without a certificate there would be nothing to present.
+            pulumi.ResourceOptions(parent=self, depends_on=[shown]),
+        )
+        # The edge must be able to trust the members before it insists on it.
+        args.edge.harden(name, pulumi.ResourceOptions(parent=self, depends_on=[signed.resource]))
+        self.native = signed.resource
+        self.certificate = signed.pem
+        self.origin = Origin(
+            certificate=signed.pem,
+            private_key=request.private_key_pem,
+            client_authority=args.identity.authority().certificate_pem,
+            ready=[presented],
+        )
+        self.register_outputs({"certificate": self.certificate})
+
+
+def origin(edge: port.Edge | None, identity: Identity, domain: str, rotation: int) -> Origin:
+    """What members need of the edge in front of them, which is made if there is one."""
+    if edge is None:
+        return without_edge(identity, domain)
+    return Edge("edge", EdgeArgs(edge=edge, identity=identity, domain=domain, rotation=rotation)).origin
+
+
+def without_edge(identity: Identity, domain: str) -> Origin:
+    """Members that anyone may visit, with a certificate of the stack's own authority."""
+    pair = identity.certificate("web", dns=[domain])
+    return Origin(
+        certificate=pulumi.Output.from_input(pair.certificate_pem),
+        private_key=pair.private_key_pem,
+        client_authority="",
+        ready=[],
     )
-    return tuple(str(network) for network in ordered), tuple(problems)
-
-
-def _implausible(networks: set[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> Iterator[str]:
-    for network in networks:
-        if network.prefixlen < config.WIDEST_EDGE_PREFIX[network.version]:
-            yield f"{network} is so wide that it would let everybody in"
-        elif not network.is_global:
-            yield f"{network} is not a public range"
-    ipv4 = [network for network in networks if network.version == 4]
-    addresses = sum(network.num_addresses for network in ipaddress.collapse_addresses(ipv4))
-    if addresses < MIN_IPV4_ADDRESSES:
-        yield f"only {addresses} IPv4 addresses in all, and an edge has {MIN_IPV4_ADDRESSES} or more"
-    if len(networks) > MAX_RANGES:
-        yield f"{len(networks)} ranges, and a firewall rule takes {MAX_RANGES}"

@@ -11,7 +11,7 @@ import pulumi
 
 from cloudinit import release
 from cloudinit.release import Release
-from components import complaints, edge
+from components import complaints, edge_ranges
 from components.clouds import port
 from components.contradictions import PROJECT
 from components.model import Role
@@ -108,7 +108,7 @@ class _Checker:
         zone_id, ranges = self._ask(lookups.zone_id), self._ask(lookups.ranges)
         if ranges is None:
             return "", ()
-        ordered, problems = edge.checked_ranges(ranges)
+        ordered, problems = edge_ranges.checked(ranges)
         for problem in problems:
             self.problems.append(
                 f"the edge's address ranges cannot be believed: {problem}; nothing is opened or closed on such an "

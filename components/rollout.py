@@ -56,8 +56,6 @@ class Rollout:
     mode: Mode = "surge"
     canary_seconds: int = 0
     """How long the first new member is watched; 0 for not at all."""
-    announced: bool = True
-    """Whether the members are told of each other."""
     through: int | None = None
     """The last slot that gets the new image; None for all of them."""
 
@@ -77,19 +75,17 @@ class Rollout:
     def steps(self) -> Iterator[Step]:
         """Every act in an order in which each comes after what it waits for."""
         slots = range(1, self.count + 1)
-        everyone = tuple((Act.MEMBER, slot) for slot in slots)
-        peers = [Step(Act.PEERS, after=everyone)] if self.announced else []
+        peers = Step(Act.PEERS, after=tuple((Act.MEMBER, slot) for slot in slots))
         if self.mode == "surge":
             yield from (Step(Act.MEMBER, slot) for slot in slots)
-            yield from peers
-            first = (PEERS,) if self.announced else everyone
+            yield peers
             for slot in slots:
-                yield from self._switch(slot, self._before(slot, first=first))
+                yield from self._switch(slot, self._before(slot, first=(PEERS,)))
         else:
             for slot in slots:
                 yield Step(Act.MEMBER, slot, self._before(slot, first=()))
                 yield from self._switch(slot, ())
-            yield from peers
+            yield peers
 
     def _switch(self, slot: int, after: tuple[Point, ...]) -> Iterator[Step]:
         yield Step(Act.SWITCH, slot, ((Act.MEMBER, slot), *after))

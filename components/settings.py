@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from components import complaints, contradictions, values
 from components.contradictions import PRODUCTION, PROJECT
-from components.model import DrainTimes
+from components.model import DrainTimes, Places
 from components.rollout import Rollout
 from components.schema import (
     AdminSettings,
@@ -97,6 +97,19 @@ class Settings:
             raise TypeError(f"database.kind {self.database.kind} was not refused")
         return self.database
 
+    def places(self, edge_ranges: tuple[str, ...]) -> Places:
+        """Where those are who may reach the machines; `edge_ranges` is what the edge says of itself."""
+        return Places(
+            admin=tuple(str(cidr) for cidr in self.admin.cidrs),
+            edge=edge_ranges,
+            network=str(self.cloud.network),
+        )
+
+    @property
+    def rotation(self) -> int:
+        """How often the edge's and the members' keys were changed."""
+        return self.edge.rotation if isinstance(self.edge, CloudflareSettings) else 1
+
     @property
     def rollout(self) -> Rollout:
         """How the web members are replaced."""
@@ -104,8 +117,7 @@ class Settings:
         return Rollout(
             count=self.web.count,
             mode=chosen.mode,
-            canary_seconds=0,
-            announced=False,
+            canary_seconds=chosen.canary_seconds,
             through=chosen.partial.through if chosen.partial else None,
         )
 

@@ -17,6 +17,7 @@ from components import commands, naming
 from components.clouds import port
 from components.commands import Login, Parcel
 from components.database_tier import PASSWORD_PURPOSE, DatabaseEndpoint
+from components.edge import Origin
 from components.model import DrainTimes, Role
 from components.naming import Child, Common
 from components.preflight import BootImage
@@ -41,6 +42,8 @@ class WebTierArgs:
     """The site, when an image is a distribution's and does not hold it."""
     drain: DrainTimes
     dns: port.Dns
+    origin: Origin
+    """What members show the edge, and demand of it."""
     database: DatabaseEndpoint
     cloud_token: str | None = field(repr=False)
     """The cloud's token where the stack's config has one."""
@@ -116,8 +119,9 @@ class _Builder:
             connection,
             parcel,
             machine.resource,
-            # A member that cannot reach the database would not pass its gate.
-            pulumi.ResourceOptions(parent=tier, depends_on=[args.database.ready]),
+            # A member that cannot reach the database would not pass its gate; and one that demands a certificate of an
+            # edge that shows none yet would turn visitors away.
+            pulumi.ResourceOptions(parent=tier, depends_on=shared.before_secrets),
         )
         gate = commands.gate(
             naming.child(slot, Child.GATE),
@@ -217,6 +221,7 @@ class _Shared:
     private_key: pulumi.Output[str]
     authorized_keys: tuple[str, ...]
     scratch: payload.WebImage | None
+    before_secrets: Sequence[pulumi.Resource]
     delete_before_replace: bool | None
     """For accounts that have no room for two machines in a slot."""
     baked_parcel: Parcel
@@ -225,7 +230,9 @@ class _Shared:
     @classmethod
     def of(cls, args: WebTierArgs) -> _Shared:
         scratch = payload.WebImage(release=args.release) if args.release else None
-        bundle = args.database.host.apply(lambda host: _bundle(args, host))
+        bundle = pulumi.Output.all(args.database.host, args.origin.certificate).apply(
+            lambda known: _bundle(args, *known)
+        )
         baked = Parcel.of(bundle, None)
         return cls(
             tags=args.site.tags(Role.WEB),
@@ -233,6 +240,7 @@ class _Shared:
             private_key=pulumi.Output.secret(args.site.identity.deploy_key().private_openssh),
             authorized_keys=args.site.authorized_keys(),
             scratch=scratch,
+            before_secrets=[args.database.ready, *args.origin.ready],
             delete_before_replace=True if args.rollout.mode == "in_place" else None,
             baked_parcel=baked,
             scratch_parcel=Parcel.of(bundle, payload.archive(scratch)) if scratch else baked,
@@ -243,9 +251,8 @@ class _Shared:
         return self.scratch_parcel if image.from_scratch else self.baked_parcel
 
 
-def _bundle(args: WebTierArgs, database_host: str) -> config.Bundle:
+def _bundle(args: WebTierArgs, database_host: str, certificate: str) -> config.Bundle:
     """What every member is told; all of them serve with one certificate."""
-    certificate = args.site.identity.certificate("web", dns=[args.domain])
     return config.Bundle(
         settings=config.Settings(
             database=config.DatabaseSettings(
@@ -257,11 +264,12 @@ def _bundle(args: WebTierArgs, database_host: str) -> config.Bundle:
             ),
             server_names=(args.domain,),
             edge_ranges=args.site.places.edge,
+            origin_pull_ca=args.origin.client_authority,
         ),
         secrets={
             "database-password": args.site.identity.password(PASSWORD_PURPOSE),
             "database-ca.pem": args.site.identity.authority().certificate_pem,
-            "tls.crt": certificate.certificate_pem,
-            "tls.key": certificate.private_key_pem,
+            "tls.crt": certificate,
+            "tls.key": args.origin.private_key,
         },
     )

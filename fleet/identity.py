@@ -62,6 +62,14 @@ class CertificatePair:
 
 
 @dataclass(frozen=True)
+class CertificateRequest:
+    """What another authority is asked to sign (PKCS #10), and the private key, both PEM."""
+
+    request_pem: str
+    private_key_pem: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class CertificateAuthority:
     """The stack's own certificate authority: the root that members, databases and controllers trust."""
 
@@ -142,6 +150,20 @@ class Identity:
     ) -> CertificatePair:
         """A leaf certificate of the stack's authority for the subject `name`, with a key of its own."""
         return self._authority.issue(name, self._p256_key(f"certificate/{name}"), dns, ips, client)
+
+    def certificate_request(self, name: str, *, dns: Sequence[str]) -> CertificateRequest:
+        """A request for a certificate of another authority, for a key of its own."""
+        key = self._p256_key(f"request/{name}")
+        request = (
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(_subject(dns[0]))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in dns]), critical=False)
+            .sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+        )
+        return CertificateRequest(
+            request_pem=request.public_bytes(serialization.Encoding.PEM).decode("ascii"),
+            private_key_pem=_private_key_pem(key),
+        )
 
     @cached_property
     def _authority(self) -> CertificateAuthority:

@@ -51,3 +51,12 @@ def dns(settings: Settings, zone_id: str) -> port.Dns:
     from components.clouds.digitalocean import DigitalOceanDns
 
     return DigitalOceanDns(settings.edge.zone or settings.domain, settings.domain)
+
+
+def edge(settings: Settings, zone_id: str) -> port.Edge | None:
+    """What stands in front of the members, None when visitors reach them directly."""
+    if isinstance(settings.edge, PlainDnsSettings):
+        return None
+    from components.clouds.cloudflare import CloudflareEdge
+
+    return CloudflareEdge(zone_id)

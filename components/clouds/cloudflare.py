@@ -14,6 +14,17 @@ from components.clouds import port
 # https://developers.cloudflare.com/dns/manage-dns-records/reference/ttl/
 AUTOMATIC_TTL = 1
 
+# Days; the longest that Origin CA signs for. https://developers.cloudflare.com/ssl/origin-configuration/origin-ca/
+ORIGIN_VALIDITY_DAYS = 5475
+
+# What a zone must do with visitors, by the ends of the resources' names.
+# https://developers.cloudflare.com/api/resources/zones/subresources/settings/
+_HARDENED = {
+    "strict-tls": ("ssl", "strict"),
+    "min-tls": ("min_tls_version", "1.2"),
+    "https": ("always_use_https", "on"),
+}
+
 _T = TypeVar("_T")
 
 
@@ -61,6 +72,52 @@ class CloudflareDns:
             comment=comment,
             opts=port.leaving_first(opts),
         )
+
+
+class CloudflareEdge:
+    """One zone: Origin CA for its members, authenticated origin pulls, and its settings."""
+
+    def __init__(self, zone_id: str) -> None:
+        self._zone_id = zone_id
+
+    def origin_certificate(
+        self, name: str, request: str, hosts: Sequence[str], opts: pulumi.ResourceOptions
+    ) -> port.OriginCertificate:
+        """Signed by Origin CA, which only Cloudflare trusts."""
+        signed = cloudflare.OriginCaCertificate(
+            name,
+            csr=request,
+            hostnames=list(hosts),
+            request_type="origin-ecc",
+            requested_validity=ORIGIN_VALIDITY_DAYS,
+            opts=opts,
+        )
+        return port.OriginCertificate(resource=signed, pem=signed.certificate)
+
+    def client_certificate(
+        self, name: str, certificate: str, private_key: pulumi.Input[str], opts: pulumi.ResourceOptions
+    ) -> cloudflare.AuthenticatedOriginPullsCertificate:
+        """Uploaded for the whole zone; an older one stays in use until this one is deployed."""
+        return cloudflare.AuthenticatedOriginPullsCertificate(
+            name, zone_id=self._zone_id, certificate=certificate, private_key=private_key, opts=opts
+        )
+
+    def present_client_certificate(
+        self, name: str, opts: pulumi.ResourceOptions
+    ) -> cloudflare.AuthenticatedOriginPullsSettings:
+        """Authenticated origin pulls of the whole zone."""
+        return cloudflare.AuthenticatedOriginPullsSettings(
+            name, zone_id=self._zone_id, enabled=True, opts=opts
+        )
+
+    def harden(self, name: str, opts: pulumi.ResourceOptions) -> Sequence[cloudflare.ZoneSetting]:
+        """Three settings of the zone; they stay as they are when the stack goes."""
+        return [
+            cloudflare.ZoneSetting(
+                f"{name}-{end}", zone_id=self._zone_id, setting_id=setting, value=value, opts=opts
+            )
+            for end, (setting, value) in _HARDENED.items()
+        ]
 
 
 def _ask(what: str, lookup: Callable[[], _T]) -> _T:

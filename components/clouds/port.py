@@ -132,6 +132,34 @@ class EdgeLookups(Protocol):
         """The ranges that the edge reaches members from, in CIDR notation. Raises LookupFailedError."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginCertificate:
+    """A certificate that the edge trusts, as a resource."""
+
+    resource: pulumi.CustomResource
+    pem: pulumi.Output[str]
+
+
+class Edge(Protocol):
+    """What stands between visitors and members; settings of the site's whole zone, so two stacks need two zones."""
+
+    def origin_certificate(
+        self, name: str, request: str, hosts: Sequence[str], opts: pulumi.ResourceOptions
+    ) -> OriginCertificate:
+        """A certificate for members: `request` is a PEM certificate request with an elliptic curve key."""
+
+    def client_certificate(
+        self, name: str, certificate: str, private_key: pulumi.Input[str], opts: pulumi.ResourceOptions
+    ) -> pulumi.Resource:
+        """What the edge can show members to prove who it is."""
+
+    def present_client_certificate(self, name: str, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """From now on it does."""
+
+    def harden(self, name: str, opts: pulumi.ResourceOptions) -> Sequence[pulumi.Resource]:
+        """Visitors come by TLS 1.2 or newer only, and members whose certificate does not check are not asked."""
+
+
 class Dns(Protocol):
     """Who names the members to visitors."""
 

@@ -150,6 +150,7 @@ class LocalCloud:
         own = {kind: [str(row[name]) for row in self.list(kind, key)] for kind, (key, name) in _KINDS.items()}
         own["vpcs"] = [row["name"] for row in self.list("vpcs", "vpcs") if not row["default"]]
         own["records"] = [row["name"] for row in self._edge_records()]
+        own["certificates"] = self._edge_certificates()
         return {kind: sorted(names) for kind, names in own.items() if names}
 
     def wipe(self) -> None:
@@ -157,6 +158,8 @@ class LocalCloud:
         for row in self._edge_records():
             token = self.config.cloudflare_token
             self._call("DELETE", f"/client/v4/zones/{row['zone_id']}/dns_records/{row['id']}", token)
+        for path in self._edge_certificates():
+            self._call("DELETE", path, self.config.cloudflare_token)
         for droplet in self.list("droplets", "droplets"):
             self.delete(f"droplets/{droplet['id']}")
         for kind, (key, name) in _KINDS.items():
@@ -174,6 +177,16 @@ class LocalCloud:
             path = f"/client/v4/zones/{zone['id']}/dns_records?per_page=1000"
             found += [{**row, "zone_id": zone["id"]} for row in self._call("GET", path, token)["result"]]
         return found
+
+    def _edge_certificates(self) -> list[str]:
+        """Paths of those that origins show and of those that they are shown."""
+        token, paths = self.config.cloudflare_token, list[str]()
+        for zone in self._call("GET", "/client/v4/zones", token)["result"]:
+            pulls = f"/client/v4/zones/{zone['id']}/origin_tls_client_auth"
+            for path, query in ((pulls, ""), ("/client/v4/certificates", f"?zone_id={zone['id']}")):
+                rows = self._call("GET", path + query, token)["result"]
+                paths += [f"{path}/{row['id']}" for row in rows if row.get("status") != "pending_deletion"]
+        return paths
 
     def _control(self, method: str, path: str, body: Any = None) -> Any:
         return self._call(method, f"/_sandbox/{path}", self.config.control_token, body)

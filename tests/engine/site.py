@@ -97,6 +97,8 @@ class Site:
         site.config["flotilla:domain"] = f"{site.stack}.foobar.com"
         site.config["flotilla:cloud"]["network"] = f"10.{100 + number // 16}.{number % 16 * 16}.0/20"
         site.config["flotilla:edge"]["propagation_seconds"] = 1
+        # A simulated machine has no visitors to watch.
+        site.config["flotilla:web"]["rollout"] = {"canary_seconds": 0}
         for role, image in template.images.items():
             site.config[f"flotilla:{role}"]["image"] = image
         site.write()
@@ -218,6 +220,7 @@ class Site:
         assert found == {
             "droplets": members + 1,
             "records": members,
+            "certificates": 2,
             "volumes": 1,
             "firewalls": 2,
             "account/keys": 1,

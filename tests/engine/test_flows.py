@@ -23,13 +23,13 @@ def site(module_site: Site) -> Site:
 def test_preview_changes_nothing(site: Site) -> None:
     began = now()
     run = site.act("preview")
-    assert run.changes == {"create": 20}
+    assert run.changes == {"create": 28}
     assert site.cloud.changes(began) == []
 
 
 def test_up_makes_everything_in_order(site: Site) -> None:
     run = site.up()
-    assert run.changes == {"create": 20}
+    assert run.changes == {"create": 28}
     created = run.done("create")
     assert [name for name in created if name in SLOT] == SLOT
     assert created.index("firewall-web") < created.index("web-1")
@@ -64,7 +64,7 @@ def test_a_larger_count_adds_members_and_touches_none(site: Site) -> None:
     before = site.droplets()
     site.set("web", count=3)
     run = site.up()
-    assert run.changes == {"create": 10}
+    assert run.changes == {"create": 10, "replace": 1}, "all members are told of the new ones"
     assert before.items() <= site.droplets().items()
     records = [name for name in run.done("create") if name.endswith("-dns")]
     assert records == ["web-2-dns", "web-3-dns"], "one after the other"
@@ -77,7 +77,7 @@ def test_a_smaller_count_takes_the_record_then_drains_then_deletes(site: Site) -
     site.set("web", count=1)
     began = now()
     run = site.up()
-    assert run.changes == {"delete": 10}
+    assert run.changes == {"delete": 10, "replace": 1}, "all members are told who is left"
     assert run.done("delete")[0] == "web-3-dns", "the newest first"
     for slot in ("web-3", "web-2"):
         steps = [name for name in run.done("delete") if name.startswith(slot)]

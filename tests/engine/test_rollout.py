@@ -10,6 +10,8 @@ from tests.engine.site import NEXT_WEB_IMAGE, Site, now
 
 pytestmark = pytest.mark.engine
 
+UNWATCHED = {"canary_seconds": 0}
+
 
 def sequence(site: Site, began: float) -> list[str]:
     """What changed for visitors since then, as `switch web-1`, `drain web-1-3f2a` and so on, in the clouds' order."""
@@ -37,7 +39,7 @@ def slot_of(droplet: str) -> str:
 
 
 def test_in_place_each_member_leaves_before_its_successor_comes(site: Site) -> None:
-    site.set("web", count=2, rollout={"mode": "in_place", "canary_seconds": 0})
+    site.set("web", count=2, rollout={"mode": "in_place", **UNWATCHED})
     site.up()
     before = site.droplets()
     site.set("web", image=NEXT_WEB_IMAGE)
@@ -51,9 +53,9 @@ def test_in_place_each_member_leaves_before_its_successor_comes(site: Site) -> N
 
 
 def test_a_mode_chosen_together_with_an_image_holds_from_the_first_member_on(site: Site) -> None:
-    site.set("web", count=2, rollout={"canary_seconds": 0})
+    site.set("web", count=2, rollout=UNWATCHED)
     site.up()
-    site.set("web", image=NEXT_WEB_IMAGE, rollout={"mode": "in_place", "canary_seconds": 0})
+    site.set("web", image=NEXT_WEB_IMAGE, rollout={"mode": "in_place", **UNWATCHED})
     began = now()
     site.up()
     assert sequence(site, began)[:3] == ["DELETE record", "drain web-1", "delete droplet"]
@@ -61,7 +63,7 @@ def test_a_mode_chosen_together_with_an_image_holds_from_the_first_member_on(sit
 
 
 def test_in_place_a_member_that_fails_its_gate_leaves_the_others_alone(site: Site) -> None:
-    site.set("web", count=2, rollout={"mode": "in_place", "canary_seconds": 0})
+    site.set("web", count=2, rollout={"mode": "in_place", **UNWATCHED})
     site.up()
     [other] = [name for name in site.droplets() if name.startswith("web-2-")]
     site.cloud.script(name="^web-1-", program="flotilla-gate", exit=1)
@@ -107,12 +109,12 @@ def test_a_partial_rollout_stops_where_it_is_told_and_goes_on(site: Site) -> Non
     site.up()
     before = site.droplets()
     old = site.config["flotilla:web"]["image"]
-    site.set("web", image=NEXT_WEB_IMAGE, rollout={"partial": {"through": 1, "rest": old}})
+    site.set("web", image=NEXT_WEB_IMAGE, rollout={"partial": {"through": 1, "rest": old}, **UNWATCHED})
     site.up()
     kept = before.keys() & site.droplets().keys()
     assert {slot_of(name) for name in kept} == {"database-1", "web-2"}
     site.check_whole(2)
-    site.set("web", rollout={})
+    site.set("web", rollout=UNWATCHED)
     site.up()
     assert {slot_of(name) for name in before.keys() & site.droplets().keys()} == {"database-1"}
     site.check_whole(2)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, get_type_hints
 import pulumi
 import pytest
 
-from components import clouds, database_tier, firewall, web_tier
+from components import clouds, database_tier, edge, firewall, web_tier
 from components.clouds import port
 from components.naming import Child, Common
 from tests.harness import Recording, Registered, deploy, is_secret
@@ -24,10 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 COMPONENTS = [
     (firewall.Firewall, firewall.FirewallArgs),
+    (edge.Edge, edge.EdgeArgs),
     (database_tier.DatabaseTier, database_tier.DatabaseTierArgs),
     (web_tier.WebTier, web_tier.WebTierArgs),
 ]
-PORTS: list[type[Protocol]] = [port.Catalogue, port.Cloud, port.EdgeLookups, port.Dns]  # type: ignore[valid-type]  # a Protocol is a class
+PORTS: list[type[Protocol]] = [port.Catalogue, port.Cloud, port.EdgeLookups, port.Edge, port.Dns]  # type: ignore[valid-type]  # a Protocol is a class
 AUTO_NAMED = {"Droplet", "Vpc", "SshKey", "Firewall", "Volume"}
 
 
@@ -67,7 +68,8 @@ def components(recording: Recording) -> list[Registered]:
 
 
 def test_component_types_are_of_this_project(recording: Recording) -> None:
-    assert {component.type for component in components(recording)} == {
+    edge = {"flotilla:index:Edge"} if recording.of_type("cloudflare:index/dnsRecord:DnsRecord") else set()
+    assert {component.type for component in components(recording)} == edge | {
         "flotilla:index:Firewall",
         "flotilla:index:DatabaseTier",
         "flotilla:index:WebTier",
@@ -149,7 +151,7 @@ def test_only_the_database_machine_goes_before_its_successor_comes(recording: Re
 
 def test_connections_user_data_and_stdin_are_secret(recording: Recording) -> None:
     for resource in recording.resources:
-        for key in ("connection", "userData", "stdin", "environment"):
+        for key in ("connection", "userData", "stdin", "environment", "privateKey"):
             if key in resource.inputs:
                 assert is_secret(resource.inputs[key]), f"{resource.name}.{key}"
 
@@ -216,5 +218,11 @@ def test_no_options_of_the_caller_reach_children() -> None:
 
 def test_adapters_satisfy_their_ports() -> None:
     """The chooser's annotations make mypy check this; here it is seen that they are there."""
-    hints = {name: get_type_hints(getattr(clouds, name))["return"] for name in ("catalogue", "site", "dns")}
-    assert hints == {"catalogue": port.Catalogue, "site": port.Cloud, "dns": port.Dns}
+    names = ("catalogue", "site", "dns", "edge")
+    hints = {name: get_type_hints(getattr(clouds, name))["return"] for name in names}
+    assert hints == {
+        "catalogue": port.Catalogue,
+        "site": port.Cloud,
+        "dns": port.Dns,
+        "edge": port.Edge | None,
+    }

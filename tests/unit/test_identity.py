@@ -38,6 +38,28 @@ def test_the_same_seed_gives_the_same_bytes(identity: Identity) -> None:
     )
 
 
+def test_a_certificate_request_is_signed_by_its_key_and_the_same_every_time(identity: Identity) -> None:
+    made = identity.certificate_request("origin/1", dns=["www.foobar.com"])
+    assert made == Identity.from_seed(SEED).certificate_request("origin/1", dns=["www.foobar.com"])
+    request = x509.load_pem_x509_csr(made.request_pem.encode())
+    assert request.is_signature_valid
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["www.foobar.com"]
+    key = serialization.load_pem_private_key(made.private_key_pem.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.public_key() == request.public_key()
+
+
+def test_another_rotation_has_another_key(identity: Identity) -> None:
+    first, second = (identity.certificate_request(f"origin/{n}", dns=["a.com"]) for n in (1, 2))
+    assert first.private_key_pem != second.private_key_pem
+    assert first.private_key_pem not in repr(first)
+
+
+def test_the_seed_is_told_as_it_was_given(identity: Identity) -> None:
+    assert identity.seed_base64 == SEED
+
+
 def test_the_derivation_never_changes(identity: Identity) -> None:
     """A changed derivation would replace every machine of every stack; these bytes are a promise."""
     assert identity.password("database") == "l3gH0ahaTomxaPtV1ODjtzarYmj7ElzFJ5EusPlAnAs"

@@ -12,6 +12,7 @@ from components import model
 from components.clouds import port
 from components.clouds.digitalocean import DigitalOcean, DigitalOceanDns
 from components.database_tier import DatabaseEndpoint, DatabaseTier, DatabaseTierArgs
+from components.edge import without_edge
 from components.firewall import Firewall, FirewallArgs
 from components.model import DrainTimes, Places, Role
 from components.naming import tags
@@ -76,6 +77,7 @@ def make_web(site: Site, **changes: Any) -> WebTier:
         release=None,
         drain=DrainTimes(propagation=300, quiet=10, cap=120),
         dns=changes.pop("dns", None) or DigitalOceanDns("foobar.com", "www.foobar.com"),
+        origin=changes.pop("origin", None) or without_edge(IDENTITY, "www.foobar.com"),
         database=changes.pop("database", None) or elsewhere(),
         after=[],
     )

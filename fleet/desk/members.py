@@ -11,11 +11,14 @@ import typer
 from fleet import commands, members, ssh, watch
 from fleet import drain as draining
 from fleet import peers as peering
+from fleet import status as standing
 from fleet.canary import Member, Watch
-from fleet.desk.common import Stack, say, secret_variable
+from fleet.cloudflare import Cloudflare
+from fleet.desk.common import Json, Stack, emit, pulumi_cli, say, secret_variable
 from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError
 from fleet.identity import Identity
+from fleet.pulumi_cli import PulumiCli
 
 Slot = Annotated[str, typer.Option(help="Its slot, such as web-1, for messages.")]
 Propagation = Annotated[int, typer.Option(help="Seconds until no edge sends new visitors any more.")]
@@ -92,3 +95,80 @@ def _seat(machine: members.Machine, identity: Identity) -> watch.Seat:
     return watch.Seat(
         Member(machine.slot, machine.address), machine.target(identity), machine.private_address
     )
+
+
+def status(stack: Stack, as_json: Json = False) -> None:
+    """Show every web member: image, whether the edge sends visitors to it, its fence, recent visits and errors, p99.
+
+    During a rollout a slot has two lines: the machine that serves and the one that is to take its place. Exit code 1
+    when no member serves.
+    """
+    rows = _rows(stack)
+    if as_json:
+        emit([row.as_json() for row in rows])
+    else:
+        print("\n".join(standing.lines(rows)))
+    if not any(row.serving for row in rows):
+        raise FleetError(
+            f"no web member of stack {stack} serves visitors; `fleet recover -s {stack} && pulumi up -s {stack}`"
+        )
+
+
+Slots = Annotated[
+    str, typer.Argument(metavar="SLOT", help="A slot such as web-1, or a droplet by name or number.")
+]
+
+
+def fence(
+    slot: Slots,
+    stack: Stack,
+    reason: Annotated[str, typer.Option(help="Why, for the next one who looks; the member keeps it.")],
+    force: Annotated[bool, typer.Option("--force", help="Also the last member that serves.")] = False,
+) -> None:
+    """Take a web member out of service at once: it refuses visitors, and the edge goes to the others.
+
+    It stays so, also after a reboot, until `fleet unfence`. DNS and droplet stay as they are, so `pulumi up` sees no
+    change. The last member that serves is refused without --force.
+    """
+    rows, chosen = _chosen(slot, stack)
+    targets = {row.machine.id for row in chosen}
+    if not force and not any(row.serving for row in rows if row.machine.id not in targets):
+        raise FleetError(
+            f"{slot} is the last member of stack {stack} that serves visitors; fence it with --force"
+        )
+    _tell(chosen, stack, commands.fence_hold(reason))
+
+
+def unfence(slot: Slots, stack: Stack) -> None:
+    """Let a web member serve again that `fleet fence` or a failed canary has taken out; it opens when it is well."""
+    _, chosen = _chosen(slot, stack)
+    _tell(chosen, stack, commands.FENCE_RELEASE)
+
+
+def _rows(stack: str) -> list[standing.Row]:
+    cli, cloud = pulumi_cli(), DigitalOcean.from_environment()
+    config, project = cli.config(stack), cli.project.name
+    machines = members.find(cloud, stack)
+    if not machines:
+        raise FleetError(f"stack {stack} has no web members; `pulumi up -s {stack}` makes them")
+    rotation = standing.rotation(config, project, cloud, Cloudflare.from_environment)
+    return asyncio.run(standing.gather(machines, _identity(cli, stack), rotation))
+
+
+def _chosen(slot: str, stack: str) -> tuple[list[standing.Row], list[standing.Row]]:
+    """All rows, and those of a slot: during a rollout it has two machines."""
+    rows = _rows(stack)
+    wanted = {machine.id for machine in members.in_slot([row.machine for row in rows], slot, stack)}
+    return rows, [row for row in rows if row.machine.id in wanted]
+
+
+def _tell(rows: list[standing.Row], stack: str, command: str) -> None:
+    """Run a command of the fence on these machines. Raises FleetError when one of them did not do it."""
+    identity = _identity(pulumi_cli(), stack)
+    outcomes = asyncio.run(standing.command([row.machine for row in rows], identity, command))
+    for machine, said in outcomes.items():
+        say(f"{machine}: {said}")
+
+
+def _identity(cli: PulumiCli, stack: str) -> Identity:
+    return Identity.from_seed(cli.secret(stack, f"{cli.project.name}:seed"))

@@ -138,6 +138,7 @@ class RoleLab:
             inbound=(
                 Inbound(protocol="tcp", port=22, sources=(DESK, NETWORK)),
                 Inbound(protocol="tcp", port=443, sources=(EDGE,)),
+                Inbound(protocol="tcp", port=8101, sources=(NETWORK,)),
             ),
             host_key=self.identity.host_key(slot),
             authorized_keys=(self.identity.deploy_key().public_openssh,),
@@ -189,6 +190,19 @@ class RoleLab:
                 "tls.crt": certificate.certificate_pem,
                 "tls.key": certificate.private_key_pem,
             },
+        )
+
+    def guarded_bundle(self) -> Bundle:
+        """A site that serves the edge alone, and needs no database to be ready."""
+        certificate = self.identity.certificate("web", dns=[SITE])
+        return Bundle(
+            settings=Settings(
+                server_names=(SITE,),
+                edge_ranges=EDGE_RANGES,
+                origin_pull_ca=self.identity.authority().certificate_pem,
+                ready_path="/livez",
+            ),
+            secrets={"tls.crt": certificate.certificate_pem, "tls.key": certificate.private_key_pem},
         )
 
     def visit(self, guest: Guest, path: str = "/", **headers: str) -> tuple[int, dict[str, object]]:

@@ -38,6 +38,11 @@ def create_app(environ: Mapping[str, str] | None = None, database: Database | No
             {"member": member.name, "release": member.release, "visits": counter.visit()}, HTTPStatus.OK
         )
 
+    @site.get("/livez")
+    def alive() -> Response:
+        """Asks nobody else: the database's troubles are not this member's."""
+        return jsonify(alive=True)
+
     @site.get("/readyz")
     def ready() -> Response:
         counter.check()

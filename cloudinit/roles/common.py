@@ -14,6 +14,8 @@ from cloudinit.archive import File
 from fleet.config import EDGE, Inbound, MachineConfig
 
 FILES: Final = Path(__file__).resolve().parent.parent / "files"
+SITE_PORT: Final = 443  # its connections pass the fence: see fleet/machine/barrier.py
+PACKAGE_LIST: Final = "/usr/share/flotilla/packages"  # fleet/machine/places.py
 PROGRAMS: Final = "/usr/local/lib/flotilla"
 COMMON_PACKAGES: Final = (
     "ca-certificates",
@@ -105,10 +107,12 @@ def write_file(file: File) -> dict[str, Any]:
     return {"path": file.path, "permissions": f"{file.mode:04o}", "content": file.content.decode()}
 
 
-def image_files(trees: Sequence[str], units: Sequence[str]) -> list[File]:
-    """Everything an image of a role holds besides packages: the trees' files and the machine's programs."""
+def image_files(trees: Sequence[str], units: Sequence[str], packages: Iterable[str]) -> list[File]:
+    """Everything an image of a role holds besides packages: the trees' files, the machine's programs, and the
+    packages' names for the gate."""
     files = [file for tree in ("common", *trees) for file in tree_files(tree, units=list(units))]
-    return [*files, *program_files()]
+    listed = "".join(f"{name}\n" for name in sorted({*COMMON_PACKAGES, *packages}))
+    return [*files, *program_files(), File(PACKAGE_LIST, listed.encode())]
 
 
 def tree_files(tree: str, **values: object) -> list[File]:
@@ -143,13 +147,20 @@ def program_files() -> list[File]:
 
 def packet_filter(config: MachineConfig) -> str:
     """/etc/nftables.conf of a machine."""
-    rules = [rule for inbound in config.inbound for rule in inbound_rules(inbound)]
-    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(slot=config.slot, rules=rules)
+    fence = config.role == "web"
+    rules = [
+        rule
+        for inbound in config.inbound
+        for rule in inbound_rules(inbound, "goto fence" if fence and inbound.port == SITE_PORT else "accept")
+    ]
+    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(
+        slot=config.slot, rules=rules, fence=fence
+    )
 
 
-def inbound_rules(inbound: Inbound) -> list[str]:
+def inbound_rules(inbound: Inbound, verdict: str = "accept") -> list[str]:
     """nftables rules that let one Inbound pass, one per address family and kind of source."""
-    port = f"{inbound.protocol} dport {inbound.port} accept"
+    port = f"{inbound.protocol} dport {inbound.port} {verdict}"
     networks = [ipaddress.ip_network(source) for source in inbound.sources if source != EDGE]
     rules = []
     for family, keyword, everybody in ((4, "ip", "0.0.0.0/0"), (6, "ip6", "::/0")):

@@ -75,7 +75,7 @@ def bake(image: DatabaseImage) -> str:
 
 def files(image: DatabaseImage) -> list[File]:
     """Every file of the image that is no package's."""
-    return common.image_files(["database", image.engine], UNITS[image.engine])
+    return common.image_files(["database", image.engine], UNITS[image.engine], PACKAGES[image.engine])
 
 
 def archive(image: DatabaseImage) -> bytes:

@@ -22,9 +22,17 @@ PACKAGES: Final = (
     "python3-psycopg2",
     "python3-pymysql",
 )
-UNITS: Final = ("nginx.service", "flotilla-app.socket", "flotilla-app.service")
+UNITS: Final = (
+    "nginx.service",
+    "flotilla-app.socket",
+    "flotilla-app.service",
+    "flotilla-fence.service",
+    "flotilla-edge-ranges.timer",
+)
+PEER_PORT: Final = 8101  # fleet/machine/nginx.py
 PROCESSES: Final = ("ssh.service", "nftables.service", *UNITS)
-PORTS: Final = (22, 443)
+PORTS: Final = (22, common.SITE_PORT, PEER_PORT)
+
 _NGINX_HOLD: Final = "/etc/systemd/system/nginx.service.d/flotilla.conf"
 
 
@@ -67,7 +75,7 @@ def bake(image: WebImage) -> str:
 
 def files(image: WebImage) -> list[File]:
     """Every file of the image that is no package's."""
-    return [*common.image_files(["web"], UNITS), *image.release.files]
+    return [*common.image_files(["web"], UNITS, [*PACKAGES, *image.packages]), *image.release.files]
 
 
 def archive(image: WebImage) -> bytes:

@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.config import DatabaseSettings, MachineConfig, Settings
-from fleet.machine import certificate, manifest, mysql, places, postgresql
-from fleet.machine.host import Host, MachineError
+from fleet.machine import certificate, fence_status, manifest, mysql, places, postgresql
+from fleet.machine.host import Clock, Host, MachineError
+from fleet.machine.nginx import LOCAL_PORT, visited_name
 from fleet.machine.sockets import listening
 
 # A machine made from a plain distribution image installs its packages first; a baked one needs seconds.
 CLOUD_INIT_SECONDS: Final = 900.0
 SERVICE_SECONDS: Final = 60.0
+# A machine that is made boots once, and an operator's restarts are few.
+MOST_BOOTS: Final = 4
+BOOT_LOOP_SECONDS: Final = 600.0
+SITE_UNITS: Final = ("flotilla-app", "nginx")
 
 
 class BrokenError(Exception):
@@ -34,7 +39,7 @@ class Check:
     units: Callable[[], Sequence[str]] = tuple
 
 
-def checks_for(host: Host, machine: MachineConfig, settings: Settings) -> list[Check]:
+def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Settings) -> list[Check]:
     """The gate's questions for a machine, in the order in which a boot makes them true."""
 
     def idle() -> list[str]:
@@ -42,6 +47,8 @@ def checks_for(host: Host, machine: MachineConfig, settings: Settings) -> list[C
 
     common = [
         Check("cloud-init", lambda: cloud_init(host), CLOUD_INIT_SECONDS, lambda: ("cloud-final",)),
+        Check("boots", lambda: boots(host, clock), 10, lambda: ("init.scope",)),
+        Check("packages", lambda: packages(host), 10, lambda: ("cloud-final",)),
         Check("manifest", lambda: manifest_equal(host, settings), 10),
         Check("firewall", lambda: firewall(host), 10, lambda: ("nftables",)),
         Check("processes", lambda: processes(host, machine.processes), units=idle),
@@ -51,7 +58,9 @@ def checks_for(host: Host, machine: MachineConfig, settings: Settings) -> list[C
         return [
             *common,
             Check("tls", lambda: tls(host, settings), 15, lambda: ("nginx",)),
-            Check("app", lambda: app(host, settings), units=lambda: ("flotilla-app", "nginx")),
+            Check("live", lambda: answers(host, settings, settings.live_path), units=lambda: SITE_UNITS),
+            Check("app", lambda: answers(host, settings, settings.ready_path), units=lambda: SITE_UNITS),
+            Check("fence", lambda: fence(host, clock), 30, lambda: ("flotilla-fence",)),
         ]
     unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
     return [*common, Check("database", lambda: database(host, settings.database), units=lambda: (unit,))]
@@ -72,6 +81,31 @@ def cloud_init(host: Host) -> str | None:
         raise BrokenError("; ".join(str(error) for error in errors)[:1500])
     if status.get("status") != "done":
         raise BrokenError(f"cloud-init ended as {status.get('status')!r}")
+    return None
+
+
+def boots(host: Host, clock: Clock) -> str | None:
+    """The machine stays up: it does not boot again and again."""
+    said = host.must("journalctl", "--no-pager", "--list-boots", "--output=json")
+    since = clock.wall() - BOOT_LOOP_SECONDS
+    try:
+        recent = sum(boot["first_entry"] / 1e6 > since for boot in json.loads(said or "[]"))
+    except (ValueError, KeyError, TypeError) as error:
+        return f"journalctl's list of boots cannot be read: {error!r}"
+    if recent > MOST_BOOTS:
+        raise BrokenError(f"the machine booted {recent} times in the last {BOOT_LOOP_SECONDS:g} s")
+    return None
+
+
+def packages(host: Host) -> str | None:
+    """Every package that the role needs is installed."""
+    listed = host.read(places.PACKAGES)
+    if listed is None:
+        raise BrokenError(f"{places.PACKAGES} is missing; the image was not baked to its end")
+    installed = {package.partition(":")[0] for package in manifest.packages(host)}
+    missing = sorted(set(listed.split()) - installed)
+    if missing:
+        raise BrokenError(f"not installed: {', '.join(missing)}")
     return None
 
 
@@ -129,12 +163,12 @@ def ports(host: Host, wanted: Sequence[int]) -> str | None:
 
 def tls(host: Host, settings: Settings) -> str | None:
     """nginx shows the certificate it was given, valid now and for the site's name."""
-    name = _visited_name(settings)
-    context = _context(host, name)
+    name = visited_name(settings)
+    context = _context(host)
     try:
         with (
             socket.create_connection(("127.0.0.1", 443), timeout=5) as plain,
-            context.wrap_socket(plain) as secure,
+            context.wrap_socket(plain, server_hostname=name) as secure,
         ):
             shown = secure.getpeercert(binary_form=True)
     except OSError as error:
@@ -142,21 +176,29 @@ def tls(host: Host, settings: Settings) -> str | None:
     return None if shown else "nginx shows no certificate"
 
 
-def app(host: Host, settings: Settings) -> str | None:
-    """The site answers through nginx that it is ready, its database included."""
-    name = _visited_name(settings)
-    connection = http.client.HTTPSConnection("127.0.0.1", 443, timeout=10, context=_context(host, name))
+def answers(host: Host, settings: Settings, path: str) -> str | None:
+    """The site answers a path through nginx with status 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", LOCAL_PORT, timeout=10)
     try:
-        connection.request("GET", settings.ready_path, headers={"Host": name, "Accept": "application/json"})
+        headers = {"Host": visited_name(settings), "Accept": "application/json"}
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         body = answer.read(2000).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"GET {settings.ready_path} fails: {error!r}"
+        return f"GET {path} fails: {error!r}"
     finally:
         connection.close()
-    return (
-        None if answer.status == 200 else f"GET {settings.ready_path} answers {answer.status}: {body[:300]}"
-    )
+    return None if answer.status == 200 else f"GET {path} answers {answer.status}: {body[:300]}"
+
+
+def fence(host: Host, clock: Clock) -> str | None:
+    """The fence is watched, and lets visitors in."""
+    document = fence_status.read(host, clock.wall())
+    if document is None:
+        return "nobody watches this member's fence"
+    if document.get("state") in ("open", "leaving"):
+        return None
+    return f"the fence is {document.get('state')}: {document.get('reason')}"
 
 
 def database(host: Host, settings: DatabaseSettings | None) -> str | None:
@@ -168,25 +210,11 @@ def database(host: Host, settings: DatabaseSettings | None) -> str | None:
     return ask(host, settings, password)
 
 
-def _visited_name(settings: Settings) -> str:
-    return settings.server_names[0].replace("*", "www")
-
-
-class _NamedContext(ssl.SSLContext):
-    """Asks for a given host name whatever address is dialled."""
-
-    name = ""
-
-    def wrap_socket(self, sock: socket.socket, *_: object, **__: object) -> ssl.SSLSocket:
-        return super().wrap_socket(sock, server_hostname=self.name)
-
-
-def _context(host: Host, name: str) -> ssl.SSLContext:
+def _context(host: Host) -> ssl.SSLContext:
     """Trusts exactly the certificate this machine was given, and checks dates and name."""
     given = f"{places.SECRETS}/tls.crt"
     trusted = given if host.path(given).exists() else certificate.CERTIFICATE
-    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.name = name
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=str(host.path(trusted)))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

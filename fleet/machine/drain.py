@@ -10,19 +10,13 @@ The order is the point: closing a listener or a firewall first loses the request
 from __future__ import annotations
 
 import argparse
-import http.client
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from fleet.machine import lame_duck, nginx_process, places, units
 from fleet.machine.host import Clock, Host, MachineError, until
 from fleet.machine.sockets import connections
-
-STATUS_PORT: Final = 8099  # nginx's stub_status, on the loopback only
-_STATUS = re.compile(r"Reading: (\d+) Writing: (\d+) Waiting: \d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +44,7 @@ class Drain:
         if not units.active(self._host, "nginx.service"):
             self._say("nginx does not run: nothing to drain")
             return 0
+        self._leave()
         self._say(f"serving on for {pace.propagation:g} s and until {pace.quiet:g} s pass without a visitor")
         self._clock.pause(pace.propagation)
         end = self._clock.now() + pace.cap
@@ -63,6 +58,12 @@ class Drain:
         left = self._open()
         self._say("drained" if left == 0 else f"{left} connections are still open; they end with the machine")
         return left
+
+    def _leave(self) -> None:
+        """Whoever asks the fence how this member stands is told."""
+        path = self._host.path(places.LEAVING)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o644)
 
     def _quiet_for(self, seconds: float) -> bool:
         return self._in_flight() == 0 and self._since_last_visit() >= seconds
@@ -84,22 +85,6 @@ class Drain:
         return until(lambda: check() or None, timeout=max(0.0, end - self._clock.now()), clock=self._clock)
 
 
-def requests_in_flight() -> int:
-    """Requests that nginx is reading or answering, this question left out."""
-    connection = http.client.HTTPConnection("127.0.0.1", STATUS_PORT, timeout=5)
-    try:
-        connection.request("GET", "/")
-        text = connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException) as error:
-        raise MachineError(f"nginx does not tell its status on port {STATUS_PORT}: {error!r}") from error
-    finally:
-        connection.close()
-    found = _STATUS.search(text)
-    if not found:
-        raise MachineError(f"nginx's status cannot be read: {text[:200]!r}")
-    return int(found[1]) + int(found[2]) - 1
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="flotilla-drain", description=__doc__.splitlines()[0])
     parser.add_argument("--propagation", type=_seconds, required=True, metavar="SECONDS")
@@ -107,7 +92,9 @@ def main() -> int:
     parser.add_argument("--cap", type=_seconds, required=True, metavar="SECONDS")
     arguments = parser.parse_args()
     pace = Pace(propagation=arguments.propagation, quiet=arguments.quiet, cap=arguments.cap)
-    drain = Drain(Host(), Clock(), requests_in_flight, lambda text: print(text, flush=True))
+    drain = Drain(
+        Host(), Clock(), lambda: nginx_process.status().in_flight, lambda text: print(text, flush=True)
+    )
     try:
         drain.run(pace)
     except (MachineError, OSError) as error:

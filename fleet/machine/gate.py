@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from fleet.config import ConfigError, MachineConfig, Settings
 from fleet.machine import manifest, places, units
 from fleet.machine.checks import BrokenError, Check, checks_for
+from fleet.machine.description import load_machine
 from fleet.machine.host import Clock, Host, MachineError, until
-from fleet.machine.receive import load_machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ def main() -> int:
         received = host.read(places.SETTINGS)
         if received is None:
             raise MachineError(f"{places.SETTINGS} is missing: no bundle was received yet")
-        outcomes = judge(
-            host, Clock(), checks_for(host, machine, Settings.from_json(received)), arguments.patience
-        )
+        clock = Clock()
+        checks = checks_for(host, clock, machine, Settings.from_json(received))
+        outcomes = judge(host, clock, checks, arguments.patience)
     except (ConfigError, MachineError, OSError) as error:
         print(f"FAIL gate: {error}", file=sys.stderr)
         return 1

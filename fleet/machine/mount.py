@@ -6,8 +6,8 @@ import sys
 
 from fleet.config import ConfigError
 from fleet.machine import volume
+from fleet.machine.description import load_machine
 from fleet.machine.host import Clock, Host, MachineError
-from fleet.machine.receive import load_machine
 
 
 def main() -> int:

@@ -5,16 +5,85 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.config import Settings
-from fleet.machine import places
+from fleet.machine import fence_status, places
+
+LOCAL_PORT: Final = 8100  # the site as 443 serves it, for this machine itself: no TLS, no client certificate
+
+_VISITS: Final = """\
+# A visitor's request leaves a line when it is finished; health checks leave none, and neither does who is turned
+# away. flotilla-drain and the fence rely on it.
+map "$refused $uri" $visit {{
+    default 0;
+    "~^0 " 1;
+{checks}
+}}
+"""
+
+_PEERS: Final = """\
+# The members tell each other how they are, over the private network only.
+geo $realip_remote_addr $stranger {{
+    default 1;
+    {network} 0;
+    127.0.0.1 0;
+}}
+server {{
+    listen {port};
+    access_log off;
+    keepalive_timeout 0;
+    if ($stranger) {{ return 444; }}
+
+    location = {status_path} {{
+        alias {status_file};
+        add_header Cache-Control no-store;
+    }}
+
+    location = {ready_path} {{
+        proxy_set_header Host {name};
+        proxy_set_header X-Forwarded-Proto https;
+        proxy_pass http://app{ready};
+    }}
+
+    location / {{
+        return 404;
+    }}
+}}
+"""
 
 _CLIENTS: Final = """\
 # Only the edge proves itself with a certificate of our authority; the machine may ask itself without one.
-map "$realip_remote_addr $ssl_client_verify" $refused {
+map "$server_port $ssl_client_verify" $refused {{
     default 1;
-    "~ SUCCESS$" 0;
-    "127.0.0.1 NONE" 0;
-    "::1 NONE" 0;
+    "443 SUCCESS" 0;
+    "{local} " 0;
+}}
+"""
+
+_ANYONE: Final = """\
+map "" $refused {
+    default 0;
 }
+"""
+
+# Who shows no certificate is turned away in the handshake; who shows a wrong one, or sends what is no request,
+# before anything is answered. HTTP/2 has a server speak first, so it is not offered.
+_VERIFY: Final = """\
+    ssl_client_certificate {ca};
+    ssl_verify_client on;
+    ssl_verify_depth 2;
+    ssl_conf_command VerifyMode Require;
+    error_page 400 405 408 411 413 414 494 495 496 497 501 505 /refused;
+    error_page 421 /foreign;
+    if ($refused) {{ return 444; }}
+
+    location = /refused {{
+        internal;
+        return 400;
+    }}
+
+    location = /foreign {{
+        internal;
+        return 444;
+    }}
 """
 
 _SITE: Final = """\
@@ -22,13 +91,15 @@ _SITE: Final = """\
 server {{
 {listen_default}
     server_name _;
+    access_log off;
     ssl_reject_handshake on;
-    return 421;
+{foreign}
 }}
 
 server {{
 {listen}
-    http2 on;
+    listen 127.0.0.1:{local};
+    http2 {http2};
     server_name {names};
     ssl_certificate {certificate};
     ssl_certificate_key {key};
@@ -40,9 +111,10 @@ server {{
     }}
 
     location / {{
-        # A lame duck still answers, and then ends the connection: see fleet/machine/drain.py.
+        # A lame duck still answers, and then ends the connection: see fleet/machine/drain.py and fence.py.
         error_page 418 = @lame_duck;
         if (-f {lame_duck}) {{ return 418; }}
+        if (-f {fenced}) {{ return 418; }}
         proxy_pass http://app;
     }}
 
@@ -53,39 +125,70 @@ server {{
 }}
 """
 
+# Without our authority a stranger is answered as HTTP has it; with it, not at all.
+_MISDIRECTED: Final = "    return 421;"
+_SILENT: Final = """\
+    error_page 400 405 408 411 413 414 421 494 495 496 497 501 505 /foreign;
+    return 444;
+    location = /foreign {
+        internal;
+        return 444;
+    }"""
 
-def render(settings: Settings, *, ipv6: bool, certificate: str, key: str) -> dict[str, str]:
-    """Files below `nginx/` of a bundle. `certificate` and `key` are paths on the machine."""
-    pull_ca = f"{places.CURRENT}/nginx/origin-pull-ca.pem"
-    verify = [
-        f"ssl_client_certificate {pull_ca};",
-        "ssl_verify_client optional;",
-        "if ($refused) { return 444; }",
-    ]
+
+# With a variable in its path nginx reads the file at each handshake: a new certificate needs no reload, which would
+# cut idle connections. One file for both, so that they cannot differ for longer than it takes to read it.
+FROM_FILE: Final = "$site_certificate"
+_CERTIFICATE: Final = f"""\
+map $ssl_server_name $site_certificate {{
+    default {places.SITE_CERTIFICATE};
+}}
+"""
+
+
+def visited_name(settings: Settings) -> str:
+    """A host name of the site that one can ask for."""
+    return settings.server_names[0].replace("*", "www")
+
+
+def render(settings: Settings, *, network: str, ipv6: bool, certificate: str, key: str) -> dict[str, str]:
+    """Files below `nginx/` of a bundle. `network` is the VPC's range, `certificate` and `key` paths on the machine,
+    or FROM_FILE both."""
+    guarded = bool(settings.origin_pull_ca)
     site = _SITE.format(
         listen_default=_listen("ssl default_server", ipv6),
         listen=_listen("ssl", ipv6),
+        local=LOCAL_PORT,
+        http2="off" if guarded else "on",
+        foreign=_SILENT if guarded else _MISDIRECTED,
         names=" ".join(settings.server_names),
         certificate=certificate,
         key=key,
-        verify="".join(f"    {line}\n" for line in verify) if settings.origin_pull_ca else "",
+        verify=_VERIFY.format(ca=f"{places.CURRENT}/nginx/origin-pull-ca.pem") if guarded else "",
         lame_duck=places.LAME_DUCK,
+        fenced=places.FENCE_LAME_DUCK,
     )
-    files = {
-        "nginx/site.conf": (_CLIENTS if settings.origin_pull_ca else "") + site,
-        "nginx/client-address.conf": _client_address(settings),
-    }
-    if settings.origin_pull_ca:
+    checks = sorted({"/healthz", settings.live_path, settings.ready_path})
+    visits = _VISITS.format(checks="\n".join(f'    "0 {path}" 0;' for path in checks))
+    shared = (_CLIENTS.format(local=LOCAL_PORT) if guarded else _ANYONE) + visits + _peers(settings, network)
+    files = {"nginx/site.conf": _CERTIFICATE + shared + site}
+    if guarded:
         files["nginx/origin-pull-ca.pem"] = settings.origin_pull_ca
     return files
+
+
+def _peers(settings: Settings, network: str) -> str:
+    return _PEERS.format(
+        network=network,
+        port=fence_status.PORT,
+        status_path=fence_status.PATH,
+        status_file=places.FENCE_STATUS,
+        ready_path=fence_status.READY_PATH,
+        ready=settings.ready_path,
+        name=visited_name(settings),
+    )
 
 
 def _listen(options: str, ipv6: bool) -> str:
     addresses = ["443", "[::]:443"] if ipv6 else ["443"]
     return "\n".join(f"    listen {address} {options};" for address in addresses)
-
-
-def _client_address(settings: Settings) -> str:
-    """The edge says who its client is, and only the edge is believed."""
-    trusted = [f"set_real_ip_from {network};" for network in settings.edge_ranges]
-    return "\n".join([*trusted, "real_ip_header CF-Connecting-IP;"]) + "\n" if trusted else ""

@@ -6,21 +6,20 @@ the machine as it was.
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Mapping
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from fleet.config import Bundle, ConfigError, MachineConfig
-from fleet.machine import places
 from fleet.machine.database import DatabaseRole
+from fleet.machine.description import load_machine
 from fleet.machine.host import Clock, Host, MachineError
+from fleet.machine.lock import only_one
 from fleet.machine.store import BundleStore, digest_of
 from fleet.machine.web import WebRole
 
 # Edge ranges and a handful of keys are some KiB; more is not a bundle.
 MAX_BUNDLE_BYTES: Final = 1024 * 1024
-LOCK: Final = "/run/flotilla/receive.lock"
 
 
 class RoleOnMachine(Protocol):
@@ -33,18 +32,8 @@ class RoleOnMachine(Protocol):
     def apply(self, bundle: Bundle, changed: frozenset[str]) -> list[str]: ...
 
 
-def load_machine(host: Host) -> MachineConfig:
-    """This machine's description; a MachineError when there is none."""
-    text = host.read(places.MACHINE)
-    if text is None:
-        raise MachineError(
-            f"{places.MACHINE} is missing: this machine was not made by Flotilla's boot payload"
-        )
-    return MachineConfig.from_json(text)
-
-
 def role_of(host: Host, clock: Clock, machine: MachineConfig) -> RoleOnMachine:
-    return WebRole(host, clock) if machine.role == "web" else DatabaseRole(host, clock, machine)
+    return WebRole(host, clock, machine) if machine.role == "web" else DatabaseRole(host, clock, machine)
 
 
 def receive(host: Host, clock: Clock, data: bytes) -> list[str]:
@@ -90,22 +79,13 @@ def _switch(store: BundleStore, role: RoleOnMachine, files: Mapping[str, str]) -
 def main() -> int:
     host = Host()
     try:
-        with _only_one(host):
+        with only_one(host):
             done = receive(host, Clock(), sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1))
     except (ConfigError, MachineError, OSError) as error:
         print(f"flotilla-receive: {error}", file=sys.stderr)
         return 1
     print("\n".join(done))
     return 0
-
-
-def _only_one(host: Host) -> BinaryIO:
-    """Waits for another run to end: two bundles are never installed at once."""
-    path = host.path(LOCK)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("wb")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
 
 
 if __name__ == "__main__":

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Final
 
-from fleet.config import Bundle, DatabaseSettings
+from fleet.config import Bundle, DatabaseSettings, MachineConfig
 from fleet.machine import certificate, edge_set, nginx, nginx_process, places, units
-from fleet.machine.host import Clock, Host, MachineError, until
-from fleet.machine.lame_duck import lame_duck
-from fleet.machine.sockets import connections
+from fleet.machine.host import Clock, Host, MachineError
 
+GUARDS: Final = ("flotilla-fence.service", "flotilla-edge-ranges.timer")
+EDGE_RANGES: Final = "edge/ranges.json"  # what this bundle says; a later list may be in force
 CREDENTIALS = "/run/credentials/flotilla-app.service"
 # A worker of the example site needs 40 MiB; others need more, and nginx and the kernel's cache want some too.
 MEMORY_PER_WORKER_KIB: Final = 640 * 1024
-# nginx before 1.27.4 cuts idle connections in a reload, and a request may be on its way on one of them. So busy
-# connections get this long to be ended properly first (https://nginx.org/en/CHANGES, keepalive_min_timeout).
-BEFORE_RELOAD_SECONDS: Final = 10.0
 
 
 class WebRole:
     """Renders a bundle's files and makes the services follow them."""
 
-    def __init__(self, host: Host, clock: Clock) -> None:
+    def __init__(self, host: Host, clock: Clock, machine: MachineConfig) -> None:
         self._host = host
         self._clock = clock
+        self._network = machine.network
 
     def check(self, bundle: Bundle) -> None:
         """Refuse what the schema cannot see: a key of another certificate."""
@@ -37,11 +37,12 @@ class WebRole:
         own = "tls.key" not in bundle.secrets
         files = nginx.render(
             bundle.settings,
+            network=self._network,
             ipv6=self._host.path("/proc/net/if_inet6").exists(),
-            certificate=certificate.CERTIFICATE if own else f"{places.SECRETS}/tls.crt",
-            key=certificate.KEY if own else f"{places.SECRETS}/tls.key",
+            certificate=certificate.CERTIFICATE if own else nginx.FROM_FILE,
+            key=certificate.KEY if own else nginx.FROM_FILE,
         )
-        files["nft/edge.nft"] = edge_set.render(bundle.settings.edge_ranges)
+        files[EDGE_RANGES] = json.dumps(bundle.settings.edge_ranges) + "\n"
         files["app.env"] = self._environment(bundle.settings.database)
         for name in ("database-password", "database-ca.pem"):
             # Present even when empty, as the unit loads both.
@@ -59,12 +60,15 @@ class WebRole:
     def verify(self) -> None:
         """The services' own opinion of the files now in force."""
         self._host.must("nginx", "-t", "-q")
-        self._host.must("nft", "--check", "--file", str(self._host.path(f"{places.CURRENT}/nft/edge.nft")))
 
     def apply(self, bundle: Bundle, changed: frozenset[str]) -> list[str]:
         """Make the services follow the bundle; `changed` names the files that differ from the bundle before."""
         done = []
-        self._host.must("nft", "--file", str(self._host.path(f"{places.CURRENT}/nft/edge.nft")))
+        ranges = bundle.settings.edge_ranges
+        new_ranges = EDGE_RANGES in changed or edge_set.load(self._host) is None
+        if new_ranges:
+            edge_set.lay(self._host, ranges)
+        self._host.must("nft", "--file", str(self._host.path(edge_set.RULES)))
         if units.active(self._host, "flotilla-app.service"):
             if any(name == "app.env" or name.startswith("app/") for name in changed):
                 # The socket stays open and queues, so a restart loses no request.
@@ -75,22 +79,34 @@ class WebRole:
             units.act(self._host, "start", "flotilla-app.socket")
             self._host.must("systemctl", "start", "--no-block", "flotilla-app.service")
             done.append("app started")
+        if self._lay_certificate(bundle.secrets):
+            done.append("certificate laid")
         if units.active(self._host, "nginx.service"):
-            if any(name.startswith(("nginx/", "secrets/tls.")) for name in changed):
-                self._reload_nginx()
+            if any(name.startswith(("nginx/", "edge/")) for name in changed):
+                nginx_process.reload_gently(self._host, self._clock)
                 done.append("nginx reloaded")
         else:
             units.act(self._host, "start", "nginx.service")
             done.append("nginx started")
+        if new_ranges:
+            edge_set.settle(self._host, ranges)
+        for unit in GUARDS:
+            if not units.active(self._host, unit):
+                units.act(self._host, "start", unit)
+                done.append(f"{unit} started")
         return done
 
-    def _reload_nginx(self) -> None:
-        with lame_duck(self._host):
-            until(self._no_connections, timeout=BEFORE_RELOAD_SECONDS, clock=self._clock)
-            nginx_process.reload(self._host, self._clock)
-
-    def _no_connections(self) -> bool | None:
-        return True if connections(self._host, 443) == 0 else None
+    def _lay_certificate(self, secrets: Mapping[str, str]) -> bool:
+        """What nginx shows from the next handshake on; True when it is another than before. The directory's group,
+        nginx's, is the file's."""
+        if "tls.key" not in secrets:
+            self._host.path(places.SITE_CERTIFICATE).unlink(missing_ok=True)
+            return False
+        both = f"{secrets['tls.crt'].rstrip()}\n{secrets['tls.key'].rstrip()}\n"
+        if self._host.read(places.SITE_CERTIFICATE) == both:
+            return False
+        self._host.write(places.SITE_CERTIFICATE, both, 0o640)
+        return True
 
     def _environment(self, database: DatabaseSettings | None) -> str:
         values = {"WEB_CONCURRENCY": str(self._workers())}

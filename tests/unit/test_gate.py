@@ -75,6 +75,20 @@ def test_a_check_that_stumbles_is_a_failed_check(tmp_path: Path) -> None:
     assert outcome.reason == "OSError: disk"
 
 
+def test_a_fence_that_nobody_watches_fails(tmp_path: Path) -> None:
+    assert "nobody watches" in (checks.fence(FakeHost(tmp_path), FakeClock()) or "")
+
+
+@pytest.mark.parametrize(
+    ("state", "passes"), [("open", True), ("leaving", True), ("closed", False), ("held", False)]
+)
+def test_a_closed_fence_fails_with_its_reason(tmp_path: Path, state: str, passes: bool) -> None:
+    host = FakeHost(tmp_path)
+    host.lay(places.FENCE_STATUS, json.dumps({"state": state, "reason": "canary"}))
+    said = checks.fence(host, FakeClock())
+    assert said is None if passes else said == f"the fence is {state}: canary"
+
+
 def test_people_read_one_line_for_each_check() -> None:
     outcomes = [
         gate.Outcome("cloud-init", True, 1.25),
@@ -162,6 +176,30 @@ def test_an_image_that_the_stack_did_not_ask_for_fails(tmp_path: Path, asked: Se
 def test_an_image_without_manifest_fails(tmp_path: Path) -> None:
     with pytest.raises(BrokenError, match="not baked to its end"):
         checks.manifest_equal(FakeHost(tmp_path), SETTINGS)
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.lay(places.PACKAGES, "bash\nnginx\npython3-flask\n")
+    host.answer("dpkg-query", "ii  nginx:amd64 1.26\nrc  python3-flask:all 1\nii  bash:amd64 5.2\n")
+    with pytest.raises(BrokenError, match=r"not installed: python3-flask$"):
+        checks.packages(host)
+    host.answer("dpkg-query", "ii  nginx:amd64 1.26\nii  python3-flask:all 1\nii  bash:amd64 5.2\n")
+    assert checks.packages(host) is None
+
+
+@pytest.mark.parametrize(
+    ("ages", "fails"), [([], False), ([5], False), ([1, 2, 3, 4, 5], True), ([1, 2, 3, 4, 9999], False)]
+)
+def test_a_machine_that_boots_again_and_again_fails(tmp_path: Path, ages: list[float], fails: bool) -> None:
+    host, clock = FakeHost(tmp_path), FakeClock()
+    said = [{"index": 0, "boot_id": "x", "first_entry": int((clock.wall() - age) * 1e6)} for age in ages]
+    host.answer("journalctl --no-pager --list-boots", json.dumps(said))
+    if fails:
+        with pytest.raises(BrokenError, match="booted 5 times in the last 600 s"):
+            checks.boots(host, clock)
+    else:
+        assert checks.boots(host, clock) is None
 
 
 def test_units_that_do_not_run_are_named_with_their_state(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.machine import drain, places
+from fleet.machine import drain, nginx_process, places
 from fleet.machine.drain import Drain, Pace
 from fleet.machine.host import MachineError
 from fleet.machine.sockets import connections, parse
@@ -100,6 +100,12 @@ def test_nothing_is_stopped_by_a_drain(tmp_path: Path) -> None:
     assert member.host.path(places.LAME_DUCK).exists()
 
 
+def test_who_asks_is_told_that_the_member_leaves(tmp_path: Path) -> None:
+    member = Member(tmp_path)
+    member.drain(propagation=1, quiet=1, cap=1)
+    assert member.host.path(places.LEAVING).exists()
+
+
 def test_a_member_without_nginx_has_nothing_to_drain(tmp_path: Path) -> None:
     member = Member(tmp_path)
     member.host.answer("systemctl is-active", code=3)
@@ -138,6 +144,6 @@ def test_absurd_times_are_refused(text: str) -> None:
 
 
 def test_a_status_that_is_no_status_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drain, "STATUS_PORT", 1)
+    monkeypatch.setattr(nginx_process, "STATUS_PORT", 1)
     with pytest.raises(MachineError, match="does not tell its status"):
-        drain.requests_in_flight()
+        nginx_process.status()

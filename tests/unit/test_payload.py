@@ -186,6 +186,17 @@ def test_the_packet_filter_closes_what_no_rule_opens() -> None:
     assert "udp" not in text
 
 
+def test_the_sites_connections_pass_the_fence_and_no_others_do() -> None:
+    text = file_in(roles.web.boot(web()), "/etc/nftables.conf")
+    assert "@edge4 tcp dport 443 goto fence" in text
+    assert text.count("goto fence") == 2
+    assert text.endswith('include "/var/lib/flotilla/fence/*.nft"\n')
+
+
+def test_a_database_has_no_fence() -> None:
+    assert "fence" not in file_in(roles.database.boot(database()), "/etc/nftables.conf")
+
+
 def test_an_archive_has_the_same_bytes_whatever_the_order() -> None:
     files = [File("/b", b"2"), File("/a", b"1", 0o755)]
     assert archive.pack(files) == archive.pack(reversed(files))
@@ -220,8 +231,7 @@ def test_a_web_image_holds_units_programs_and_the_app() -> None:
 @pytest.mark.parametrize("engine", ["mysql", "postgresql"])
 def test_a_database_image_never_starts_its_server_before_the_volume(engine: Any) -> None:
     files = roles.database.files(roles.DatabaseImage(engine=engine))
-    drop_in = next(file for file in files if file.path.endswith(".service.d/flotilla.conf"))
-    assert b"AssertPathIsMountPoint=/srv/data" in drop_in.content
+    assert [file.path for file in files if b"AssertPathIsMountPoint=/srv/data" in file.content]
 
 
 def test_programs_on_the_machine_can_be_run() -> None:
@@ -229,8 +239,11 @@ def test_programs_on_the_machine_can_be_run() -> None:
     assert {path for path, mode in modes.items() if mode == 0o755} == {
         "/usr/local/lib/flotilla/install",
         "/usr/local/sbin/flotilla-drain",
+        "/usr/local/sbin/flotilla-edge-ranges",
+        "/usr/local/sbin/flotilla-fence",
         "/usr/local/sbin/flotilla-gate",
         "/usr/local/sbin/flotilla-manifest",
+        "/usr/local/sbin/flotilla-peers",
         "/usr/local/sbin/flotilla-receive",
     }
 

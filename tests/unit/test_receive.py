@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.config import Bundle, ConfigError, DatabaseSettings, Settings
-from fleet.machine import nginx, places
+from fleet.machine import edge_set, nginx, places
 from fleet.machine.host import MachineError, Result
 from fleet.machine.receive import receive
 from tests.unit.fake_machine import DATABASE, FakeClock, FakeHost, web_host
@@ -47,7 +47,13 @@ def running(host: FakeHost) -> None:
 
 def test_a_first_bundle_starts_the_site(tmp_path: Path) -> None:
     host = web_host(tmp_path)
-    assert give(host, WEB_BUNDLE)[1:] == ["app started", "nginx started"]
+    assert give(host, WEB_BUNDLE)[1:] == [
+        "app started",
+        "certificate laid",
+        "nginx started",
+        "flotilla-fence.service started",
+        "flotilla-edge-ranges.timer started",
+    ]
     assert host.lines().index("nginx -t -q") < host.lines().index("systemctl start nginx.service")
 
 
@@ -92,12 +98,23 @@ def test_a_new_password_restarts_the_app_and_leaves_nginx(tmp_path: Path) -> Non
     assert done[1:] == ["app restarted"]
 
 
-def test_a_new_certificate_reloads_nginx_and_leaves_the_app(tmp_path: Path) -> None:
+def test_a_new_certificate_is_shown_without_a_reload(tmp_path: Path) -> None:
     host = web_host(tmp_path)
     give(host, WEB_BUNDLE)
     running(host)
     done = give(host, replace(WEB_BUNDLE, secrets={**WEB_BUNDLE.secrets, "tls.crt": PEM + PEM}))
-    assert done[1:] == ["nginx reloaded"]
+    assert done[1:] == ["certificate laid"]
+    assert host.read(places.SITE_CERTIFICATE) == f"{PEM}{PEM}{KEY}"
+    assert not any("reload" in line for line in host.lines())
+
+
+def test_a_certificate_can_be_read_by_nginx_and_nobody_else(tmp_path: Path) -> None:
+    host = web_host(tmp_path)
+    give(host, WEB_BUNDLE)
+    assert stat.S_IMODE(host.path(places.SITE_CERTIFICATE).stat().st_mode) == 0o640
+    secrets = {name: WEB_BUNDLE.secrets[name] for name in ("database-password", "database-ca.pem")}
+    give(host, replace(WEB_BUNDLE, secrets=secrets))
+    assert not host.path(places.SITE_CERTIFICATE).exists()
 
 
 def test_nginx_is_a_lame_duck_during_a_reload_only(tmp_path: Path) -> None:
@@ -180,32 +197,70 @@ def test_app_secrets_reach_the_app_under_their_own_name(tmp_path: Path) -> None:
 def test_edge_ranges_fill_the_set_and_none_empties_it(tmp_path: Path) -> None:
     host = web_host(tmp_path)
     give(host, WEB_BUNDLE)
-    assert "add element inet flotilla edge4 { 173.245.48.0/20 }" in (
-        host.read(f"{places.CURRENT}/nft/edge.nft") or ""
-    )
+    assert "add element inet flotilla edge4 { 173.245.48.0/20 }" in (host.read(edge_set.RULES) or "")
+    assert "set_real_ip_from 173.245.48.0/20;" in (host.read(edge_set.CLIENT_ADDRESS) or "")
     give(host, replace(WEB_BUNDLE, settings=replace(WEB_BUNDLE.settings, edge_ranges=())))
-    assert "add element" not in (host.read(f"{places.CURRENT}/nft/edge.nft") or "")
+    assert "add element" not in (host.read(edge_set.RULES) or "")
+    assert "real_ip" not in (host.read(edge_set.CLIENT_ADDRESS) or "")
 
 
-def test_only_the_edge_is_believed_who_the_client_is() -> None:
-    with_edge = nginx.render(WEB_BUNDLE.settings, ipv6=True, certificate="c", key="k")
-    without = nginx.render(replace(WEB_BUNDLE.settings, edge_ranges=()), ipv6=True, certificate="c", key="k")
-    assert "set_real_ip_from 173.245.48.0/20;" in with_edge["nginx/client-address.conf"]
-    assert without["nginx/client-address.conf"] == ""
+def test_ranges_that_came_after_the_bundle_stay_until_the_bundles_change(tmp_path: Path) -> None:
+    host = web_host(tmp_path)
+    give(host, WEB_BUNDLE)
+    edge_set.lay(host, ("104.16.0.0/13",))
+    edge_set.settle(host, ("104.16.0.0/13",))
+    give(host, WEB_BUNDLE)
+    give(host, replace(WEB_BUNDLE, secrets={**WEB_BUNDLE.secrets, "database-password": "new"}))
+    assert edge_set.load(host) == ("104.16.0.0/13",)
+    give(host, replace(WEB_BUNDLE, settings=replace(WEB_BUNDLE.settings, edge_ranges=("172.64.0.0/13",))))
+    assert edge_set.load(host) == ("172.64.0.0/13",)
+
+
+def test_new_edge_ranges_reload_nginx(tmp_path: Path) -> None:
+    host = web_host(tmp_path)
+    give(host, WEB_BUNDLE)
+    running(host)
+    changed = replace(WEB_BUNDLE.settings, edge_ranges=("172.64.0.0/13",))
+    assert give(host, replace(WEB_BUNDLE, settings=changed))[1:] == ["nginx reloaded"]
 
 
 def test_an_origin_pull_authority_shuts_out_everybody_else() -> None:
     files = nginx.render(
-        replace(WEB_BUNDLE.settings, origin_pull_ca=PEM), ipv6=True, certificate="c", key="k"
+        replace(WEB_BUNDLE.settings, origin_pull_ca=PEM),
+        network="10.20.0.0/20",
+        ipv6=True,
+        certificate="c",
+        key="k",
     )
-    assert "if ($refused) { return 444; }" in files["nginx/site.conf"]
+    site = files["nginx/site.conf"]
+    assert "ssl_verify_client on;" in site
+    assert "if ($refused) { return 444; }" in site
+    assert "return 421" not in site
     assert files["nginx/origin-pull-ca.pem"] == PEM
+
+
+def test_health_checks_leave_no_line_whatever_their_paths() -> None:
+    settings = replace(WEB_BUNDLE.settings, live_path="/same", ready_path="/same")
+    site = nginx.render(settings, network="10.20.0.0/20", ipv6=True, certificate="c", key="k")[
+        "nginx/site.conf"
+    ]
+    assert site.count('"0 /same" 0;') == 1
+
+
+def test_peers_are_answered_from_the_vpc_only() -> None:
+    site = nginx.render(WEB_BUNDLE.settings, network="10.20.0.0/20", ipv6=True, certificate="c", key="k")[
+        "nginx/site.conf"
+    ]
+    assert "    default 1;\n    10.20.0.0/20 0;" in site
+    assert "proxy_pass http://app/readyz;" in site
 
 
 def test_a_machine_without_ipv6_listens_on_ipv4_only() -> None:
     assert (
         "[::]"
-        not in nginx.render(WEB_BUNDLE.settings, ipv6=False, certificate="c", key="k")["nginx/site.conf"]
+        not in nginx.render(
+            WEB_BUNDLE.settings, network="10.20.0.0/20", ipv6=False, certificate="c", key="k"
+        )["nginx/site.conf"]
     )
 
 

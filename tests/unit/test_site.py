@@ -73,6 +73,11 @@ def test_without_its_database_the_site_says_so_and_no_more(
     assert not any(text in answer.text for text in ("hush", "Traceback", "refused"))
 
 
+def test_alive_means_the_site_itself(client: FlaskClient, memory: Memory) -> None:
+    memory.broken = True
+    assert client.get("/livez").status_code == 200
+
+
 def test_ready_means_the_database_answers(client: FlaskClient, memory: Memory) -> None:
     assert client.get("/readyz").status_code == 200
     memory.broken = True

@@ -1,0 +1,128 @@
+"""What the fence's watcher sees: its own nginx and app, the visits, and its peers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fleet.machine import fence_status, peers, places
+from fleet.machine.asking import Question, Reply
+from fleet.machine.fence import Health, Local, Memory, Peer, State, Trouble
+from fleet.machine.host import Clock, Host
+from fleet.machine.visits import AccessLog, Tally, parse
+
+APP_SOCKET: Final = "/run/flotilla-app.sock"
+NGINX: Final = ("127.0.0.1", 8099)
+# Two missed checks and what follows from them stay below two seconds.
+CHECK_SECONDS: Final = 0.75
+PEER_SECONDS: Final = 0.3
+
+Ask = Callable[[Mapping[str, Question], float], dict[str, Reply]]
+
+
+class Senses:
+    """Observations of one member; what it is told by files is read anew when the files change."""
+
+    def __init__(self, host: Host, clock: Clock, ask: Ask, slot: str) -> None:
+        self.tally = Tally()
+        self._host = host
+        self._clock = clock
+        self._ask = ask
+        self._slot = slot
+        self._log = AccessLog(host.path(places.ACCESS_LOG))
+        self._missed_since: float | None = None
+        self._settings = _Watched(host, places.SETTINGS)
+        self._hold = _Watched(host, places.FENCE_HOLD)
+
+    def local(self, memory: Memory) -> Local:
+        """This member as it is now; takes up to CHECK_SECONDS."""
+        began = self._clock.now()
+        health, reason, ready = self._check(closed=memory.state is not State.OPEN)
+        now = self._clock.now()
+        self.read_visits(now)
+        if health is Health.FINE:
+            self._missed_since = None
+        elif self._missed_since is None:
+            self._missed_since = began
+        hold = self._hold.value()
+        return Local(
+            now=now,
+            health=health,
+            reason=reason,
+            recent=self.tally.recent(now),
+            serving=self._missed_since is not None and self.tally.answered_since(self._missed_since),
+            ready=ready,
+            held=None if hold is None else str(hold.get("reason", "")),
+        )
+
+    def peers(self, trouble: Trouble) -> dict[str, Peer | None]:
+        """The other members as they are now; empty without a list of them. Takes up to PEER_SECONDS."""
+        addresses = {slot: address for slot, address in peers.load(self._host).items() if slot != self._slot}
+        questions = {
+            slot: Question((address, fence_status.PORT), fence_status.PATH)
+            for slot, address in addresses.items()
+        }
+        asks_ready = trouble is Trouble.SLOW
+        if asks_ready:
+            questions |= {
+                f"{slot} ready": Question((address, fence_status.PORT), fence_status.READY_PATH)
+                for slot, address in addresses.items()
+            }
+        replies = self._ask(questions, PEER_SECONDS)
+        return {
+            slot: fence_status.peer_of(replies[slot], replies[f"{slot} ready"] if asks_ready else None)
+            for slot in addresses
+        }
+
+    def read_visits(self, now: float) -> None:
+        for line in self._log.lines(now):
+            visit = parse(line)
+            if visit is not None:
+                self.tally.add(now, *visit)
+
+    def _check(self, *, closed: bool) -> tuple[Health, str, bool]:
+        settings = self._settings.value() or {}
+        names = settings.get("server_names") or ["localhost"]
+        name = str(names[0]).replace("*", "www")
+        app = str(self._host.path(APP_SOCKET))
+        questions = {
+            "nginx": Question(NGINX, "/"),
+            "the app": Question(app, str(settings.get("live_path", "/livez")), name),
+        }
+        if closed:
+            questions["ready"] = Question(app, str(settings.get("ready_path", "/readyz")), name)
+        replies = self._ask(questions, CHECK_SECONDS)
+        ready = not closed or replies["ready"].status == 200
+        for who in ("nginx", "the app"):
+            reply = replies[who]
+            if reply.late:
+                return Health.SLOW, f"{who}: {reply.fault}", ready
+            if not 100 <= reply.status < 500:
+                fault = reply.fault or f"GET {questions[who].path} answers {reply.status}"
+                return Health.DEAD, f"{who}: {fault}", ready
+        return Health.FINE, "", ready
+
+
+class _Watched:
+    """A JSON file that may change, read only when it did."""
+
+    def __init__(self, host: Host, path: str) -> None:
+        self._path = host.path(path)
+        self._seen: tuple[int, int] | None = None
+        self._value: dict[str, Any] | None = None
+
+    def value(self) -> dict[str, Any] | None:
+        """None when there is no such file; an empty object when it cannot be read."""
+        try:
+            there = self._path.stat()
+            seen = (there.st_ino, there.st_mtime_ns)
+            if seen != self._seen:
+                loaded = json.loads(self._path.read_text(encoding="utf-8"))
+                self._value = loaded if isinstance(loaded, dict) else {}
+                self._seen = seen
+        except FileNotFoundError:
+            self._seen = self._value = None
+        except ValueError:
+            self._value = {}
+        return self._value

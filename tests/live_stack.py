@@ -52,7 +52,7 @@ class LiveStack:
     directory: Path
     environment: Mapping[str, str]
     name: str
-    domain: str = "www.foobar.com"
+    domain: str = "www.foobar.dev"
     printed: list[str] = field(default_factory=list)
     """All that every `pulumi up` printed, and in `arguments` those of all processes that it ran: for those who look
     for secrets."""
@@ -60,7 +60,7 @@ class LiveStack:
 
     @classmethod
     def create(
-        cls, sandbox: LiveSandbox, directory: Path, name: str, domain: str = "www.foobar.com"
+        cls, sandbox: LiveSandbox, directory: Path, name: str, domain: str = "www.foobar.dev"
     ) -> LiveStack:
         """Copy the project and make its stack, as after a fresh clone and `python -m sandbox up`.
 

@@ -94,7 +94,7 @@ class Site:
     def numbered(cls, root: Path, cloud: LocalCloud, template: Template, number: int) -> Site:
         """A stack like dev, with images; its name, domain and network are no other's."""
         site = cls.create(root, cloud, template, f"site{number}")
-        site.config["flotilla:domain"] = f"{site.stack}.foobar.com"
+        site.config["flotilla:domain"] = f"{site.stack}.foobar.dev"
         site.config["flotilla:cloud"]["network"] = f"10.{100 + number // 16}.{number % 16 * 16}.0/20"
         site.config["flotilla:edge"]["propagation_seconds"] = 1
         # A simulated machine has no visitors to watch.

@@ -75,7 +75,5 @@ def test_production_says_in_one_line_what_is_missing(
     site.set("web", image=template.images["web"])
     run = refused(site)
     [line] = [text.strip() for text in run.printed.splitlines() if text.startswith("      ")]
-    assert line == (
-        "this version of flotilla cannot build yet: managed database (use database.kind self-hosted), "
-        "autoscaler (remove the key)"
-    )
+    assert line.startswith("flotilla:database.image is missing: ")
+    assert "fleet bake database" in line

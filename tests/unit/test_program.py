@@ -222,10 +222,20 @@ def test_committed_stack_files_have_only_known_keys(stack: str) -> None:
     assert own <= set(KEYS)
 
 
-def test_the_committed_dev_stack_needs_only_what_init_and_bake_add() -> None:
-    committed = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]
+@pytest.mark.parametrize(("stack", "members"), [("dev", 1), ("prod", 3)])
+def test_a_committed_stack_needs_only_what_init_and_bake_add(stack: str, members: int) -> None:
+    committed = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     config = {key.removeprefix(f"{PROJECT}:"): value for key, value in committed.items()}
     config["web"]["image"] = good()["web"]["image"]
     config["database"]["image"] = good()["database"]["image"]
     config["seed"] = good()["seed"]
-    assert run(config).named("web-1")
+    assert len(run(config, stack=stack).stack_outputs()["members"]) == members
+
+
+def test_the_committed_stacks_share_neither_zone_nor_network() -> None:
+    """Strict TLS and origin pulls are settings of a whole zone."""
+    configs = [
+        yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"] for stack in ("dev", "prod")
+    ]
+    for section, key in (("edge", "zone"), ("cloud", "network")):
+        assert len({config[f"{PROJECT}:{section}"][key] for config in configs}) == 2

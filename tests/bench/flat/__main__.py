@@ -6,7 +6,7 @@ import pulumi_digitalocean as digitalocean
 from pulumi_command import local, remote
 
 COUNT = pulumi.Config().require_int("count")
-ZONE = "foobar.com"
+ZONE = "foobar.dev"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDDpIOefpM1R1Lqh2KpCN1mWXe6bPZ0C8C6Zc3rn7Z2J web"
 PRIVATE_KEY = pulumi.Output.secret("k" * 400)
 # As large as a rendered payload.
@@ -91,7 +91,7 @@ for number in range(1, COUNT + 1):
     record = cloudflare.DnsRecord(
         f"{slot}-dns",
         zone_id=zone.zone_id,
-        name="www.foobar.com",
+        name="www.foobar.dev",
         type="A",
         content=droplet.ipv4_address,
         ttl=1,

@@ -38,6 +38,7 @@ def site(settings: Settings, tags: Sequence[str]) -> port.Cloud:
             network=str(settings.cloud.network),
             tags=tags,
             login_key=settings.identity.deploy_key().public_openssh,
+            ipv6=settings.cloud.ipv6,
         ),
     )
 

@@ -54,6 +54,7 @@ class DigitalOcean:
 
     def __init__(self, region: str, spec: port.SiteSpec) -> None:
         self._region = region
+        self._ipv6 = spec.ipv6
         self._tags = {tag: digitalocean.Tag(f"tag-{tag}", name=tag).name for tag in spec.tags}
         self._network = digitalocean.Vpc("network", region=region, ip_range=spec.network)
         # Without a key the cloud makes up a root password and sends it by mail.
@@ -77,6 +78,7 @@ class DigitalOcean:
             volume_ids=spec.volumes or None,
             # Not secret by the SDK's own account, and it holds the host key.
             user_data=pulumi.Output.secret(spec.user_data),
+            ipv6=self._ipv6,
             monitoring=True,
             droplet_agent=False,
             opts=opts,

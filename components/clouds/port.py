@@ -57,6 +57,8 @@ class SiteSpec:
     tags: Sequence[str]
     login_key: str
     """OpenSSH public key that may log in as root."""
+    ipv6: bool = False
+    """Whether machines have public IPv6 addresses too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class Edge(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: EdgeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("flotilla:index:Edge", name, None, opts)
-        request = args.identity.certificate_request(f"origin/{args.rotation}", dns=[args.domain])
+        request = args.identity.origin_request(args.domain, args.rotation)
         signed = args.edge.origin_certificate(
             f"{name}-origin", request.request_pem, [args.domain], pulumi.ResourceOptions(parent=self)
         )

@@ -165,6 +165,10 @@ class Identity:
             private_key_pem=_private_key_pem(key),
         )
 
+    def origin_request(self, domain: str, rotation: int) -> CertificateRequest:
+        """What the edge is asked to sign for the members of a site; each `rotation` has a key of its own."""
+        return self.certificate_request(f"origin/{rotation}", dns=[domain])
+
     @cached_property
     def _authority(self) -> CertificateAuthority:
         key = self._p256_key("authority")

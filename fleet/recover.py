@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet import locks, state_files
+from fleet import edge_certificates, locks, state_files
 from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError, LockedError
@@ -38,6 +38,8 @@ class Recovery:
     settled: list[Settlement]
     twins: list[str]
     untracked: list[str]
+    removed_certificates: list[str]
+    foreign_certificates: list[str]
     refreshed: bool
 
     def as_json(self) -> Json:
@@ -48,6 +50,8 @@ class Recovery:
             "cleared": [item.create.urn for item in self.settled if item.adopt is None],
             "removed_twins": self.twins,
             "untracked_droplets": self.untracked,
+            "removed_certificates": self.removed_certificates,
+            "foreign_certificates": self.foreign_certificates,
             "refreshed": self.refreshed,
         }
 
@@ -59,7 +63,7 @@ def clouds_from_environment() -> Clouds:
 
 
 def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Callable[[], None]) -> Recovery:
-    """Release dead locks, mend the state's files, settle pending creates, refresh, remove twins.
+    """Release dead locks, mend the state's files, settle pending creates, refresh, remove twins and stray certificates.
 
     Raises LockedError while a run is at work.
     Every step may be cut off and done again: the state is written once, with all of the settlements.
@@ -75,7 +79,10 @@ def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Calla
     populated = bool(state["deployment"].get("resources") or settlements)
     if populated:
         refresh()
-    return Recovery(released, settlements, *_look_for_strays(cli, stack, clouds, say), populated)
+    state = cli.export(stack)
+    doubles, strays = _look_for_strays(state, stack, clouds, say)
+    removed, foreign = _clean_edge(cli, stack, state, clouds, say)
+    return Recovery(released, settlements, doubles, strays, removed, foreign, populated)
 
 
 def _release(cli: PulumiCli, stack: str, say: Say) -> list[str]:
@@ -114,12 +121,19 @@ def _uses_digitalocean(state: Json) -> bool:
     return any(kind.startswith("digitalocean:") for kind, _ in known_ids(state))
 
 
-def _look_for_strays(cli: PulumiCli, stack: str, clouds: Clouds, say: Say) -> tuple[list[str], list[str]]:
+def _clean_edge(
+    cli: PulumiCli, stack: str, state: Json, clouds: Clouds, say: Say
+) -> tuple[list[str], list[str]]:
+    """Certificates at the edge that are in no state: removed if they are the stack's own, else named."""
+    owner = edge_certificates.Owner.of_stack(cli, stack)
+    return edge_certificates.clean(clouds.cloudflare(), state, owner, say) if owner else ([], [])
+
+
+def _look_for_strays(state: Json, stack: str, clouds: Clouds, say: Say) -> tuple[list[str], list[str]]:
     """Droplets with the stack's tag that are in no state: twins, which are removed, and others.
 
     The others may be burst members, so they are only named.
     """
-    state = cli.export(stack)
     if not _uses_digitalocean(state):
         return [], []
     cloud = clouds.digitalocean()

@@ -22,6 +22,14 @@ from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
 from fleet.web_api import Json
 
+DROPLET = "digitalocean:index/droplet:Droplet"
+ORIGIN_CERTIFICATE = "cloudflare:index/originCaCertificate:OriginCaCertificate"
+CLIENT_CERTIFICATE = (
+    "cloudflare:index/authenticatedOriginPullsCertificate:AuthenticatedOriginPullsCertificate"
+)
+# A client certificate in one of these states is as good as gone.
+LEAVING = frozenset({"pending_deletion", "deleted", "deletion_timed_out"})
+
 
 @dataclass(frozen=True, slots=True)
 class PendingCreate:
@@ -115,7 +123,11 @@ def settled_state(state: Json, settlements: list[Settlement]) -> Json:
         found = adopted.get(resource["urn"])
         if operation["type"] != "creating" or found is None:
             continue
-        fresh = {**resource, "id": found, "outputs": resource.get("outputs") or resource.get("inputs", {})}
+        outputs = resource.get("outputs") or resource.get("inputs", {})
+        if resource["type"] == CLIENT_CERTIFICATE:
+            # By this, and not by its id, the provider asks for it.
+            outputs = {**outputs, "certificateId": found}
+        fresh = {**resource, "id": found, "outputs": outputs}
         place = _supersede(resources, resource["urn"])
         resources.insert(place, fresh)
     deployment["resources"] = resources
@@ -151,8 +163,6 @@ def twins(state: Json, untracked: list[Json]) -> list[Json]:
     }
     return [droplet for droplet in untracked if droplet["name"] in named]
 
-
-DROPLET = "digitalocean:index/droplet:Droplet"
 
 Finder = Callable[[Clouds, Mapping[str, Any]], list[str]]
 
@@ -199,6 +209,39 @@ def _edge_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _origin_certificate(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    """Signed for this very request: a key and names that nobody else has."""
+    cloud, hosts = clouds.cloudflare(), sorted(inputs.get("hostnames", []))
+    # The API lists them by zone and knows no list of an account's.
+    zones = [
+        zone["id"] for zone in cloud.every("/zones") if any(_is_in(host, zone["name"]) for host in hosts)
+    ]
+    rows = (row for zone in zones for row in cloud.every("/certificates", zone_id=str(zone)))
+    wanted = (_pem(inputs.get("csr")), hosts)
+    return list(
+        dict.fromkeys(
+            str(row["id"]) for row in rows if (_pem(row["csr"]), sorted(row["hostnames"])) == wanted
+        )
+    )
+
+
+def _client_certificate(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    rows = clouds.cloudflare().every(f"/zones/{inputs.get('zoneId')}/origin_tls_client_auth")
+    wanted = _pem(inputs.get("certificate"))
+    return [
+        str(row["id"]) for row in rows if _pem(row["certificate"]) == wanted and row["status"] not in LEAVING
+    ]
+
+
+def _is_in(host: str, zone: str) -> bool:
+    return host == zone or host.endswith(f".{zone}")
+
+
+def _pem(text: Any) -> str:
+    """PEM text whatever became of its line ends."""
+    return "".join(str(text).split())
+
+
 _FINDERS: Mapping[str, Finder] = {
     DROPLET: _by_name("/v2/droplets", "droplets"),
     "digitalocean:index/firewall:Firewall": _by_name("/v2/firewalls", "firewalls"),
@@ -212,6 +255,8 @@ _FINDERS: Mapping[str, Finder] = {
     "digitalocean:index/domain:Domain": _domain,
     "digitalocean:index/dnsRecord:DnsRecord": _domain_record,
     "cloudflare:index/dnsRecord:DnsRecord": _edge_record,
+    ORIGIN_CERTIFICATE: _origin_certificate,
+    CLIENT_CERTIFICATE: _client_certificate,
 }
 
 # Creating these twice comes to the same: tags, attachments, settings, and our own commands, which are idempotent.
@@ -221,6 +266,7 @@ _REPEATABLE = frozenset(
         "digitalocean:index/volumeAttachment:VolumeAttachment",
         "digitalocean:index/projectResources:ProjectResources",
         "cloudflare:index/zoneSetting:ZoneSetting",
+        "cloudflare:index/authenticatedOriginPullsSettings:AuthenticatedOriginPullsSettings",
         "command:local:Command",
         "command:remote:Command",
         "command:remote:CopyToRemote",

@@ -10,6 +10,7 @@ import pytest
 from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
 from fleet.settle import (
+    CLIENT_CERTIFICATE,
     DROPLET,
     Clouds,
     PendingCreate,
@@ -156,6 +157,20 @@ def test_an_adopted_replacement_takes_the_place_of_the_old_one_which_is_to_be_de
         ("7", True),
         ("gate", False),
     ]
+
+
+def test_an_adopted_client_certificate_is_one_that_the_provider_can_ask_for() -> None:
+    create = resource("urn:x::edge-client", CLIENT_CERTIFICATE, inputs={"zoneId": "z"})
+    settlement = Settlement(PendingCreate("urn:x::edge-client", CLIENT_CERTIFICATE, {}), "5c3f")
+    [row] = settled_state(state([], [("creating", create)]), [settlement])["deployment"]["resources"]
+    assert (row["id"], row["outputs"]) == ("5c3f", {"zoneId": "z", "certificateId": "5c3f"})
+
+
+def test_a_client_certificate_that_is_leaving_the_edge_is_not_adopted() -> None:
+    create = PendingCreate("urn:x::edge-client", CLIENT_CERTIFICATE, {"zoneId": "z", "certificate": "pem"})
+    row = {"certificate": "pem", "status": "pending_deletion", "id": "a"}
+    rows: Rows = [row, {**row, "id": "b", "status": "pending_deployment"}]
+    assert settle(create, clouds("/zones/z/origin_tls_client_auth", rows), set()).adopt == "b"
 
 
 def test_a_create_that_made_nothing_leaves_the_state() -> None:

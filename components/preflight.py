@@ -11,7 +11,8 @@ import pulumi
 
 from cloudinit import release
 from cloudinit.release import Release
-from components import complaints, edge_ranges
+from components import capacity, complaints, edge_ranges, naming
+from components.capacity import Wish
 from components.clouds import port
 from components.contradictions import PROJECT
 from components.model import Role
@@ -65,6 +66,8 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
     checker = _Checker(settings.cloud.region)
     images = checker.find_images(_wanted(settings), catalogue)
     zone_id, edge_ranges = checker.ask_edge(edge_lookups) if edge_lookups else ("", ())
+    if not checker.problems:
+        checker.check_room(settings, _wishes(settings, images), catalogue)
     scratch = any(image.from_scratch for key, image in images.items() if key != DATABASE_IMAGE)
     site = checker.read_site(settings.app) if scratch else None
     if checker.problems:
@@ -83,6 +86,28 @@ def _wanted(settings: Settings) -> Sequence[Wanted]:
         *rest,
         Wanted(role=Role.DATABASE, key=DATABASE_IMAGE, image=database.image, size=database.size),
     ]
+
+
+def _wishes(settings: Settings, images: Mapping[str, BootImage]) -> Sequence[Wish]:
+    """What machine each slot is to have."""
+    rollout, web, database = settings.rollout, settings.web, settings.self_hosted
+    members = [
+        Wish(
+            slot=naming.slot(Role.WEB, number),
+            image=images[WEB_IMAGE if rollout.is_new(number) else REST_IMAGE].id,
+            size=web.size,
+            beside=rollout.mode == "surge",
+        )
+        for number in range(1, rollout.count + 1)
+    ]
+    own = Wish(
+        slot=naming.slot(Role.DATABASE, 1),
+        image=images[DATABASE_IMAGE].id,
+        size=database.size,
+        # Its volume can be attached to one machine only.
+        beside=False,
+    )
+    return [*members, own]
 
 
 @dataclass(slots=True)
@@ -115,6 +140,17 @@ class _Checker:
                 "answer, so try again later"
             )
         return zone_id or "", ordered
+
+    def check_room(self, settings: Settings, wishes: Sequence[Wish], catalogue: port.Catalogue) -> None:
+        """Whether the account takes what the update makes; what is not known is said and not guessed."""
+        try:
+            limit, placed = catalogue.machine_limit(), catalogue.machines()
+        except port.LookupFailedError as error:
+            pulumi.log.warn(f"whether the account has room for this update is not known: {error}")
+            return
+        found = capacity.peak(limit, settings.stack, wishes, placed)
+        if not found.fits:
+            self.problems.append(capacity.complaint(found, settings.stack))
 
     def read_site(self, app: AppSettings) -> Release | None:
         """The site's files, for machines whose image does not hold them."""

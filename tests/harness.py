@@ -102,6 +102,8 @@ class World:
     zones: Sequence[str] = (ZONE_ID,)
     ranges: Sequence[str] = CLOUDFLARE_RANGES
     ranges_v6: Sequence[str] = CLOUDFLARE_RANGES_V6
+    droplet_limit: int = 5000
+    droplets: list[dict[str, Any]] = field(default_factory=list)
     failing: frozenset[str] = frozenset()
     """Lookups that fail, by the last part of their token, such as getSizes."""
 
@@ -119,6 +121,18 @@ def snapshot(role: str, **changes: Any) -> dict[str, Any]:
         "created": "2026-11-21T09:00:00Z",
         "status": "available",
         "private": True,
+    }
+    return usual | changes
+
+
+def droplet(name: str, **changes: Any) -> dict[str, Any]:
+    """A droplet as the API lists it, made from the golden image of its role."""
+    role = name.partition("-")[0]
+    usual = {
+        "name": name,
+        "image": str(snapshot(role)["id"]),
+        "size": "s-1vcpu-1gb",
+        "tags": ["dev", f"dev-{role}"],
     }
     return usual | changes
 
@@ -249,6 +263,8 @@ class _Mocks(mocks.Mocks):
         return {
             "getSizes": {"sizes": sizes},
             "getImages": {"images": world.images},
+            "getAccount": {"dropletLimit": world.droplet_limit},
+            "getDroplets": {"droplets": world.droplets},
             "getZones": {"results": [{"id": zone, "name": "foobar.com"} for zone in world.zones]},
             "getIpRanges": {"ipv4Cidrs": list(world.ranges), "ipv6Cidrs": list(world.ranges_v6)},
         }

@@ -48,6 +48,23 @@ class DigitalOceanCatalogue:
             if image.status == "available"
         ]
 
+    def machine_limit(self) -> int:
+        """The account's droplet limit."""
+        limit = _ask("droplet limit", digitalocean.get_account).droplet_limit
+        if not limit:
+            raise port.LookupFailedError("DigitalOcean did not say how many droplets the account may have")
+        return int(limit)
+
+    def machines(self) -> Sequence[port.Placed]:
+        """Droplets of all stacks, and those that no stack has."""
+        listed = _ask("droplets", digitalocean.get_droplets).droplets
+        return [
+            port.Placed(
+                name=droplet.name, image=droplet.image, size=droplet.size, tags=frozenset(droplet.tags)
+            )
+            for droplet in listed
+        ]
+
 
 class DigitalOcean:
     """A stack's place in one region."""

@@ -39,6 +39,16 @@ class Image:
     """RFC 3339, so that texts sort as times do."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A machine that the account has now; `image` is named as for a new machine."""
+
+    name: str
+    image: str
+    size: str
+    tags: frozenset[str]
+
+
 class Catalogue(Protocol):
     """What the cloud has on offer, asked at preview."""
 
@@ -47,6 +57,12 @@ class Catalogue(Protocol):
 
     def images(self) -> Sequence[Image]:
         """All images that can be used now, the account's own included. Raises LookupFailedError."""
+
+    def machine_limit(self) -> int:
+        """How many machines the account may have. Raises LookupFailedError, also when the cloud does not say."""
+
+    def machines(self) -> Sequence[Placed]:
+        """All machines of the account. Raises LookupFailedError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

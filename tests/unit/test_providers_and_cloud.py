@@ -12,6 +12,7 @@ from tests.unit.cloud_api import TOKEN, Api, served, started
 
 RECORD = "digitalocean:index/dnsRecord:DnsRecord"
 PROJECT = "digitalocean:index/project:Project"
+DROPLET = "digitalocean:index/droplet:Droplet"
 
 
 @pytest.fixture
@@ -51,3 +52,24 @@ async def test_a_project_goes_after_what_was_in_it(api: Api, provider: ProviderC
     await api.cloud.settled()
     await provider.delete(PROJECT, key, state, inputs)
     assert [project["is_default"] for project in (await api.get("/v2/projects"))["projects"]] == [True]
+
+
+async def test_a_droplet_tells_its_ipv6_address(api: Api, provider: ProviderClient) -> None:
+    inputs = {
+        "image": "debian-13-x64",
+        "size": "s-1vcpu-1gb",
+        "region": "lon1",
+        "name": "web-1",
+        "ipv6": True,
+    }
+    key, state = await provider.create(DROPLET, inputs)
+    shown = (await api.get(f"/v2/droplets/{key}"))["droplet"]["networks"]["v6"][0]
+    assert (state["ipv6"], state["ipv6Address"]) == (True, shown["ip_address"])
+
+
+async def test_a_droplet_gets_ipv6_in_place(api: Api, provider: ProviderClient) -> None:
+    inputs = {"image": "debian-13-x64", "size": "s-1vcpu-1gb", "region": "lon1", "name": "web-1"}
+    key, state = await provider.create(DROPLET, {**inputs, "ipv6": False})
+    changed = await provider.update(DROPLET, key, state, {**inputs, "ipv6": True}, {**inputs, "ipv6": False})
+    assert state["ipv6Address"] == ""
+    assert changed["ipv6Address"].startswith("2001:db8:f100:")

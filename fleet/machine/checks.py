@@ -49,7 +49,7 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
         Check("cloud-init", lambda: cloud_init(host), CLOUD_INIT_SECONDS, lambda: ("cloud-final",)),
         Check("boots", lambda: boots(host, clock), 10, lambda: ("init.scope",)),
         Check("packages", lambda: packages(host), 10, lambda: ("cloud-final",)),
-        Check("manifest", lambda: manifest_equal(host, settings), 10),
+        Check("manifest", lambda: manifest_equal(host, settings), 10, lambda: ("cloud-final",)),
         Check("firewall", lambda: firewall(host), 10, lambda: ("nftables",)),
         Check("processes", lambda: processes(host, machine.processes), units=idle),
         Check("ports", lambda: ports(host, machine.ports), units=idle),
@@ -121,7 +121,7 @@ def manifest_equal(host: Host, settings: Settings) -> str | None:
             f"{key}: {seen[key][:12]} instead of {baked[key][:12]}" for key in seen if seen[key] != baked[key]
         )
         raise BrokenError(f"not as baked ({differing}): something was installed, upgraded or removed since")
-    if settings.manifest and settings.manifest != baked["digest"]:
+    if not baked["digest"].startswith(settings.manifest):
         raise BrokenError(
             f"the image's manifest is {baked['digest']}, the stack asks for {settings.manifest}"
         )

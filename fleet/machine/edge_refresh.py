@@ -19,6 +19,8 @@ SERVER: Final = "api.cloudflare.com"
 PATH: Final = "/client/v4/ips"
 STEP_SECONDS: Final = 10.0
 TOTAL_SECONDS: Final = 30.0
+# The packet filter has the new ranges by then, so nginx is in no hurry.
+PATIENCE_SECONDS: Final = 60.0
 LARGEST: Final = 256 * 1024
 
 Connect = Callable[[], http.client.HTTPConnection]
@@ -63,7 +65,7 @@ def refresh(host: Host, clock: Clock, connect: Connect) -> str:
         edge_set.lay(host, new)
         host.must("nft", "--file", str(host.path(edge_set.RULES)))
         if units.active(host, nginx_process.UNIT):
-            nginx_process.reload_gently(host, clock)
+            nginx_process.reload_gently(host, clock, PATIENCE_SECONDS)
         edge_set.settle(host, new)
     return f"{len(new)} ranges in force"
 

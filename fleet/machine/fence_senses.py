@@ -15,7 +15,7 @@ from fleet.machine.visits import AccessLog, Tally, parse
 APP_SOCKET: Final = "/run/flotilla-app.sock"
 NGINX: Final = ("127.0.0.1", 8099)
 # Two missed checks and what follows from them stay below two seconds.
-CHECK_SECONDS: Final = 0.75
+CHECK_SECONDS: Final = 0.7
 PEER_SECONDS: Final = 0.3
 
 Ask = Callable[[Mapping[str, Question], float], dict[str, Reply]]

@@ -51,19 +51,24 @@ def reload(host: Host, clock: Clock) -> None:
         )
 
 
-def reload_gently(host: Host, clock: Clock) -> None:
+def reload_gently(host: Host, clock: Clock, patience: float = BEFORE_RELOAD_SECONDS) -> None:
     """Reload, and cut no connection that a request may be on its way on.
 
     A lame duck ends each connection after its answer, so once none is idle none becomes idle again, however many
-    visitors come. Connections that nobody uses are cut after BEFORE_RELOAD_SECONDS: the edge's pools hold some for
+    visitors come. Connections that nobody uses are cut after `patience` seconds: the edge's pools hold some for
     a quarter of an hour, and its next request on one of them is refused without having been read.
     """
 
     def none_idle() -> bool | None:
-        return True if connections(host, 443) == 0 or status().idle == 0 else None
+        if connections(host, 443) == 0:
+            return True
+        try:
+            return True if status().idle == 0 else None
+        except MachineError:
+            return None
 
     with lame_duck(host):
-        until(none_idle, timeout=BEFORE_RELOAD_SECONDS, clock=clock)
+        until(none_idle, timeout=patience, clock=clock)
         reload(host, clock)
 
 

@@ -87,6 +87,51 @@ async def test_the_watcher_needs_little_of_a_processor(web: Guest) -> None:
     assert share < 0.1
 
 
+BAD = {
+    "packages": ("echo absent >> {}", "/usr/share/flotilla/packages", "not installed: absent"),
+    "manifest": (
+        'sed -i \'s/"files": "..../"files": "0000/\' {}',
+        "/usr/share/flotilla/manifest.json",
+        "not as baked",
+    ),
+    "tls": (
+        "openssl ecparam -genkey -name prime256v1 -noout | openssl pkcs8 -topk8 -nocrypt > /run/other.key; "
+        "openssl x509 -in {0} > /run/other.crt; cat /run/other.crt /run/other.key > {0}",
+        "/etc/flotilla/nginx/site.pem",
+        "TLS for www.foobar.com fails",
+    ),
+    "cloud-init": (
+        'sed -i \'s/"errors": \\[\\]/"errors": ["a module failed"]/\' {}',
+        "/run/cloud-init/status.json",
+        "a module failed",
+    ),
+    "live": (
+        "sed -i 's#/livez#/nowhere#' {}",
+        "/etc/flotilla/current/settings.json",
+        "GET /nowhere answers 404",
+    ),
+    "fence": (
+        "systemctl stop flotilla-fence.service; touch -d yesterday {}",
+        "/run/flotilla/fence/status.json",
+        "nobody watches",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+async def test_the_gate_names_what_is_wrong(web: Guest, name: str) -> None:
+    hurt, file, reason = BAD[name]
+    await web.run(f"cp --preserve=all {file} /run/kept; {hurt.format(file)}")
+    try:
+        said = await web.attempt(f"{commands.GATE} --patience 0")
+    finally:
+        await web.run(f"cat /run/kept > {file}; systemctl start flotilla-fence.service")
+    assert said.exit_code == 1
+    [line] = [line for line in said.output.splitlines() if line.startswith(f"FAIL {name} (")]
+    assert reason in line
+    await web.run(commands.GATE)
+
+
 async def test_visits_are_counted_across_a_rotation_of_the_log(
     lab: RoleLab, web: Guest, client: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.config import Bundle, ConfigError, DatabaseSettings, Settings
-from fleet.machine import edge_set, nginx, places
+from fleet.machine import edge_set, nginx, nginx_process, places
 from fleet.machine.host import MachineError, Result
 from fleet.machine.receive import receive
 from tests.unit.fake_machine import DATABASE, FakeClock, FakeHost, web_host
@@ -133,6 +133,19 @@ def test_nginx_is_a_lame_duck_during_a_reload_only(tmp_path: Path) -> None:
     give(host, replace(WEB_BUNDLE, settings=replace(WEB_BUNDLE.settings, server_names=("foobar.com",))))
     assert seen == [True]
     assert not host.path(places.LAME_DUCK).exists()
+
+
+@pytest.mark.parametrize(("idle", "seconds"), [(0, 0.0), (3, 10.0)])
+def test_a_reload_waits_for_idle_connections_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle: int, seconds: float
+) -> None:
+    host, clock = web_host(tmp_path), FakeClock()
+    visitor = "   0: 0A001414:01BB 0930F5AD:C001 01 0\n"
+    host.lay("/proc/net/tcp", f"  sl  local_address rem_address   st\n{visitor}")
+    monkeypatch.setattr(nginx_process, "status", lambda: nginx_process.Status(in_flight=5, idle=idle))
+    began = clock.now()
+    nginx_process.reload_gently(host, clock)
+    assert clock.now() - began == pytest.approx(seconds, abs=0.3)
 
 
 def test_a_reload_that_nginx_does_not_take_is_an_error(tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def _bundle(args: DatabaseTierArgs, slot: str, address: str) -> config.Bundle:
                 port=model.database_port(args.site.engine),
                 name=DATABASE_NAME,
                 user=DATABASE_USER,
-            )
+            ),
+            manifest=args.image.manifest,
         ),
         secrets={
             "database-password": args.site.identity.password(PASSWORD_PURPOSE),

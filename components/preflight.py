@@ -11,7 +11,7 @@ import pulumi
 
 from cloudinit import release
 from cloudinit.release import Release
-from components import capacity, complaints, edge_ranges, naming
+from components import capacity, complaints, edge_ranges, naming, values
 from components.capacity import Wish
 from components.clouds import port
 from components.contradictions import PROJECT
@@ -48,6 +48,8 @@ class BootImage:
     id: str
     from_scratch: bool
     """Whether it is a distribution's, so that the first boot must do what baking does."""
+    manifest: str = ""
+    """How the digest of its manifest begins, which the gate demands; empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,11 @@ class _Checker:
             )
             self._complain(key, wanted.image, too_small, ())
         # By its name a distribution stays the same in the state when the cloud renews the image behind it.
-        return BootImage(id=image.slug or image.id, from_scratch=image.slug is not None)
+        return BootImage(
+            id=image.slug or image.id,
+            from_scratch=image.slug is not None,
+            manifest=values.manifest_of(image.name) if image.slug is None else "",
+        )
 
     def _complain(self, key: str, value: str | None, problem: str, known: Sequence[str]) -> None:
         hint = complaints.did_you_mean(value or "", known) or "".join(_listed(known))

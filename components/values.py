@@ -42,6 +42,10 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SLUG = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _REGION = re.compile(r"[a-z]{3}[0-9]")
 ROLE_IMAGE = re.compile(r"(?P<role>[a-z]+)-\d{4}\.\d{2}\.\d{2}-[0-9a-f]+")
+# With the beginnings of two digests, of what went into the image and of its manifest, as fleet/image.py names them.
+_IMAGE_WITH_MANIFEST = re.compile(
+    r"[a-z]+-\d{4}\.\d{2}\.\d{2}-[0-9a-f]{8}(?P<manifest>[0-9a-f]{8})([0-9a-f]{4})?"
+)
 
 
 def _text(value: Any) -> str:
@@ -129,6 +133,12 @@ def image_name(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return _slug(value, "must be an image such as web-2026.11.21-3f2a, a snapshot's number, or debian-13-x64")
+
+
+def manifest_of(image: str) -> str:
+    """How the digest of a baked image's manifest begins, by the image's name; empty when the name does not tell."""
+    match = _IMAGE_WITH_MANIFEST.fullmatch(image)
+    return match["manifest"] if match else ""
 
 
 def is_pinned(image: str) -> bool:

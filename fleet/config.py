@@ -49,6 +49,7 @@ _HOST = re.compile(
 )
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
+_MANIFEST = re.compile(r"([0-9a-f]{8,64})?")
 _RELEASE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _VOLUME = re.compile(r"([a-z][a-z0-9-]{0,63})?")
 _UNIT = re.compile(r"[A-Za-z0-9@._-]{1,120}\.(service|socket|timer)")
@@ -153,7 +154,7 @@ class Settings:
     ready_path: str = "/readyz"  # where the app says with status 200 that it can serve, database included
     live_path: str = "/livez"  # where the app says with status 200 that it works itself, asking nobody else
     release: str = ""  # the release the image must hold; empty: any
-    manifest: str = ""  # the manifest digest the image must have; empty: any
+    manifest: str = ""  # how the digest of the image's manifest must begin; empty: any
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -173,7 +174,7 @@ class Settings:
             ready_path=reader.text("ready_path", _PATH, default="/readyz"),
             live_path=reader.text("live_path", _PATH, default="/livez"),
             release=reader.text("release", _RELEASE, default=""),
-            manifest=reader.text("manifest", _DIGEST, default=""),
+            manifest=reader.text("manifest", _MANIFEST, default=""),
         )
         reader.finish()
         return settings

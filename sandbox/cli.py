@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sandbox import client, lifecycle, reality
-from sandbox.config import ConfigError, MachineKind, SandboxConfig
+from sandbox.config import DROPLET_LIMIT, ConfigError, MachineKind, SandboxConfig
 from sandbox.config import load as load_config
 from sandbox.environment import exports
 from sandbox.lifecycle import SandboxError
@@ -77,6 +77,9 @@ def up(
         list[str] | None, typer.Option(help="A zone of the Cloudflare account; may be given more than once.")
     ] = None,
     rate_limits: Annotated[bool, typer.Option(help="Refuse too many requests, as the real APIs do.")] = True,
+    droplet_limit: Annotated[
+        int, typer.Option(min=1, help="Droplets that the account may have.")
+    ] = DROPLET_LIMIT,
 ) -> None:
     """Start it, or say that it runs. State of an earlier run comes back, its machines boot again."""
     kind = _machine_kind(machines)
@@ -92,6 +95,7 @@ def up(
         machines=kind,
         zones=zone or list(DEFAULT_ZONES),
         rate_limits=rate_limits,
+        droplet_limit=droplet_limit,
         claim_instance=lambda known: reality.claim(paths, kind, known),
     )
     if kind is MachineKind.REAL:

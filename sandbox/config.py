@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 DEFAULT_PORT = 7380
+# What a new account may have is about so many.
+DROPLET_LIMIT = 25
 PROVIDERS = ("digitalocean", "cloudflare", "command")
 # The edge has three points of presence, each for https and http.
 PORTS = (
@@ -54,6 +56,7 @@ class SandboxConfig:
     # Zones that the Cloudflare account owns from its first day, as a customer's does who moved them there.
     zones: list[str]
     rate_limits: bool = True
+    droplet_limit: int = DROPLET_LIMIT
 
 
 def new_config(
@@ -64,6 +67,7 @@ def new_config(
     ports: dict[str, int],
     zones: list[str],
     rate_limits: bool,
+    droplet_limit: int = DROPLET_LIMIT,
 ) -> SandboxConfig:
     return SandboxConfig(
         port=port,
@@ -79,6 +83,7 @@ def new_config(
         ports=ports,
         zones=zones,
         rate_limits=rate_limits,
+        droplet_limit=droplet_limit,
     )
 
 

@@ -126,6 +126,7 @@ async def _open(
         public_network=world.public_network,
         public_network6=world.public_network6,
         edge_ranges=(*ranges.ipv4, *ranges.ipv6),
+        droplet_limit=config.droplet_limit,
         rate_limits=RateLimits() if config.rate_limits else None,
     )
     window = REQUESTS_PER_WINDOW if config.rate_limits else None

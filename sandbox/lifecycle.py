@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sandbox import config as configuration
 from sandbox import processes
-from sandbox.config import MachineKind, SandboxConfig
+from sandbox.config import DROPLET_LIMIT, MachineKind, SandboxConfig
 from sandbox.disk import Disk, DiskFullError
 from sandbox.paths import MARKER, SandboxPaths
 from sandbox.providers.plugin_home import install_language_host
@@ -49,6 +49,7 @@ def prepare(
     zones: list[str],
     claim_instance: Callable[[int | None], int],
     rate_limits: bool = True,
+    droplet_limit: int = DROPLET_LIMIT,
 ) -> SandboxConfig:
     """Make the home and its configuration, or take the one that is there; the port may be changed.
 
@@ -72,6 +73,7 @@ def prepare(
             ports=_ports({}, base, taken={chosen}, own=frozenset()),
             zones=zones,
             rate_limits=rate_limits,
+            droplet_limit=droplet_limit,
         )
     elif known.machines != machines:
         raise SandboxError(
@@ -89,6 +91,7 @@ def prepare(
             ports=_ports(known.ports, known.port, taken={chosen}, own=own),
             zones=list(dict.fromkeys([*known.zones, *zones])),
             rate_limits=rate_limits,
+            droplet_limit=droplet_limit,
         )
     if config != known:
         configuration.save(paths.config, config)

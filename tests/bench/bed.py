@@ -91,7 +91,10 @@ def bed(machines: str) -> Iterator[Bed]:
         environment = {**os.environ, "FLOTILLA_SANDBOX_HOME": str(home)}
         sandbox = [sys.executable, "-m", "sandbox"]
         subprocess.run(
-            [*sandbox, "up", "--port", "0", "--machines", machines], cwd=ROOT, env=environment, check=True
+            [*sandbox, "up", "--port", "0", "--machines", machines, "--droplet-limit", "1000"],
+            cwd=ROOT,
+            env=environment,
+            check=True,
         )
         try:
             printed = subprocess.run(

@@ -267,7 +267,7 @@ def _by_chance(expected: float) -> float:
 
 def _note(canary: Traffic, compared: Traffic) -> str:
     if not canary.requests:
-        return "no visitor came to it in that time, so nothing is known of how it serves them"
+        return "nothing is known of how it serves visitors, as none came to it in that time"
     if not compared.requests:
         return "no other member had visitors to compare with"
     return ""

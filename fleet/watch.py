@@ -187,4 +187,6 @@ async def _fence(seat: Seat, verdict: Verdict) -> str:
 def _numbers(seat: Seat, others: Sequence[Seat]) -> str:
     serving = [other.member for other in others if other.member.open and other.member.traffic.requests]
     compared = canary.total(member.traffic for member in serving)
+    if not serving:
+        return f"canary: {seat.member.traffic}; no other member had visitors"
     return f"canary: {seat.member.traffic}; {len(serving)} others with visitors: {compared}"

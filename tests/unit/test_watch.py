@@ -77,7 +77,7 @@ async def test_a_good_canary_passes_with_its_numbers() -> None:
 
 
 async def test_a_canary_without_visitors_passes_when_its_time_is_over_and_says_so() -> None:
-    assert "no visitor came to it in that time" in await run(Fence(), Fence(grow=5))
+    assert "none came to it in that time" in await run(Fence(), Fence(grow=5))
 
 
 async def test_a_failing_canary_is_held_at_once_and_the_message_says_how_to_go_on() -> None:

@@ -16,6 +16,7 @@ APP_SOCKET: Final = "/run/flotilla-app.sock"
 NGINX: Final = ("127.0.0.1", 8099)
 # Two missed checks and what follows from them stay below two seconds.
 CHECK_SECONDS: Final = 0.7
+RESTART_SECONDS: Final = 15.0
 PEER_SECONDS: Final = 0.3
 
 Ask = Callable[[Mapping[str, Question], float], dict[str, Reply]]
@@ -39,6 +40,8 @@ class Senses:
         """This member as it is now; takes up to CHECK_SECONDS."""
         began = self._clock.now()
         health, reason, ready = self._check(closed=memory.state is not State.OPEN)
+        if health is Health.SLOW and memory.state is State.OPEN and self._restarting():
+            health, reason = Health.FINE, ""
         now = self._clock.now()
         self.read_visits(now)
         if health is Health.FINE:
@@ -80,6 +83,14 @@ class Senses:
             visit = parse(line)
             if visit is not None:
                 self.tally.add(now, *visit)
+
+    def _restarting(self) -> bool:
+        """The app was told to restart a moment ago, and requests wait for it."""
+        try:
+            told = self._host.path(places.FENCE_EXCUSE).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return 0 <= self._clock.wall() - told < RESTART_SECONDS
 
     def _check(self, *, closed: bool) -> tuple[Health, str, bool]:
         settings = self._settings.value() or {}

@@ -23,6 +23,7 @@ FENCE: Final = "/run/flotilla/fence"
 FENCE_STATUS: Final = f"{FENCE}/status.json"
 FENCE_LAME_DUCK: Final = f"{FENCE}/lame-duck"  # as LAME_DUCK, for as long as the fence is closed
 FENCE_RULES: Final = f"{FENCE}/closed.nft"  # included by /etc/nftables.conf
+FENCE_EXCUSE: Final = f"{FENCE}/app-restarts"  # touched when flotilla-receive restarts the app
 FENCE_HOLD: Final = "/var/lib/flotilla/fence/hold.json"  # there while somebody holds the fence closed
 FENCE_HELD_RULES: Final = "/var/lib/flotilla/fence/closed.nft"  # as FENCE_RULES, and it survives a reboot
 DATA: Final = "/srv/data"  # the database's volume

@@ -130,6 +130,17 @@ def test_a_broken_member_closes_within_two_seconds(machine: Machine, broken: str
     assert machine.hups == 1
 
 
+def test_an_app_that_restarts_for_a_bundle_is_waited_for_but_not_for_ever(machine: Machine) -> None:
+    machine.host.lay(places.FENCE_EXCUSE, "")
+    told = machine.clock.wall()
+    os.utime(machine.host.path(places.FENCE_EXCUSE), (told, told))
+    machine.answers["the app"] = LATE
+    machine.run(10)
+    assert machine.status()["state"] == "open"
+    machine.run(8)
+    assert machine.status()["state"] == "closed"
+
+
 def test_the_peers_are_told_before_the_last_look_at_them(machine: Machine) -> None:
     machine.answers["nginx"] = REFUSED
     machine.run(2)

@@ -96,6 +96,7 @@ def test_a_new_password_restarts_the_app_and_leaves_nginx(tmp_path: Path) -> Non
     running(host)
     done = give(host, replace(WEB_BUNDLE, secrets={**WEB_BUNDLE.secrets, "database-password": "new"}))
     assert done[1:] == ["app restarted"]
+    assert host.path(places.FENCE_EXCUSE).exists()
 
 
 def test_a_new_certificate_is_shown_without_a_reload(tmp_path: Path) -> None:

@@ -179,3 +179,32 @@ async def test_the_sandbox_takes_what_the_provider_sends() -> None:
         switch = {"zoneId": zone, "enabled": True}
         made, state = await client.create(PULLS, switch)
         assert (await client.read(PULLS, made, state, switch))[1] == switch
+
+
+async def test_client_certificates_of_a_zone_are_looked_up_without_their_keys() -> None:
+    store = Store(":memory:")
+    edge = Api(store)
+    zone = (await edge.call("POST", "/zones", {"name": "foobar.com"})).result["id"]
+    key = new_key()
+    pair = {"certificate": self_signed_pem(key, "Somebody"), "private_key": private_pem(key)}
+    made = (await edge.call("POST", f"/zones/{zone}/origin_tls_client_auth", pair)).result
+    function = (
+        "cloudflare:index/getAuthenticatedOriginPullsCertificates:getAuthenticatedOriginPullsCertificates"
+    )
+    async with (
+        served(Starlette(routes=routes(store, Settings(), now=lambda: 1_000.0))) as address,
+        attached("cloudflare", apiToken=TOKEN, baseUrl=f"{address}/client/v4") as client,
+    ):
+        [found] = (await client.invoke(function, {"zoneId": zone}))["results"]
+        assert {**found, "serialNumber": ""} == {
+            "certificate": pair["certificate"],
+            "expiresOn": made["expires_on"],
+            "id": made["id"],
+            "issuer": "Somebody",
+            "serialNumber": "",
+            "signature": "ECDSAWithSHA256",
+            "status": "pending_deployment",
+            "uploadedOn": found["uploadedOn"],
+        }
+        with pytest.raises(ProviderError, match="failed to make http request"):
+            await client.invoke(function, {"zoneId": "0" * 32})

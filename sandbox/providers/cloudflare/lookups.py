@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.providers.call import Call, OperationError
-from sandbox.providers.cloudflare.common import FAILED, PREFIX
+from sandbox.providers.cloudflare.common import FAILED, PREFIX, from_api, moment
 from sandbox.providers.cloudflare.zones import zone_outputs
 from sandbox.providers.http import ApiError
 from sandbox.providers.schema import INTEGER, STRING, Function, by_name, given, list_of, object_of, required
@@ -16,6 +16,16 @@ from sandbox.providers.values import Values
 
 _ACCOUNT = object_of(given("id"), given("name"))
 _DEFAULT_ITEMS = 1000
+_CLIENT_CERTIFICATE = (
+    "certificate",
+    "expiresOn",
+    "id",
+    "issuer",
+    "serialNumber",
+    "signature",
+    "status",
+    "uploadedOn",
+)
 _MATCH = one_of("any", "all")
 _DIRECTION = one_of("asc", "desc")
 
@@ -65,6 +75,18 @@ async def _get_zones(call: Call) -> Values:
     return {**call.inputs, "results": [_zone(item) for item in found[:limit]]}
 
 
+async def _get_client_certificates(call: Call) -> Values:
+    zone = quote(str(call.inputs["zoneId"]), safe="")
+    found = await _get(call, f"/zones/{zone}/origin_tls_client_auth")
+    limit = call.inputs.get("maxItems") or _DEFAULT_ITEMS
+    return {**call.inputs, "results": [_client_certificate(item) for item in found[:limit]]}
+
+
+def _client_certificate(document: Mapping[str, Any]) -> Values:
+    answer = from_api(document)
+    return {name: moment(answer.get(name)) for name in _CLIENT_CERTIFICATE}
+
+
 def _zone(document: Mapping[str, Any]) -> Values:
     return {**zone_outputs(document), "id": document["id"]}
 
@@ -90,6 +112,11 @@ _ZONE_FILTERS = (
 FUNCTIONS = (
     Function(
         token=f"{PREFIX}/getIpRanges:getIpRanges", arguments=by_name([given("networks")]), call=_get_ip_ranges
+    ),
+    Function(
+        token=f"{PREFIX}/getAuthenticatedOriginPullsCertificates:getAuthenticatedOriginPullsCertificates",
+        arguments=by_name([required("zoneId"), given("maxItems", INTEGER)]),
+        call=_get_client_certificates,
     ),
     Function(
         token=f"{PREFIX}/getZone:getZone",

@@ -54,4 +54,5 @@ web = WebTier(
 )
 pulumi.export("url", f"https://{configured.domain}")
 pulumi.export("members", web.members)
+pulumi.export("members6", web.members6)
 pulumi.export("database", database.endpoint.public())

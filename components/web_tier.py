@@ -60,6 +60,8 @@ class WebTier(pulumi.ComponentResource):
 
     members: pulumi.Output[Mapping[str, str]]
     """Public address of the machine in each slot."""
+    members6: pulumi.Output[Mapping[str, str]]
+    """The same, IPv6; empty without."""
     native: Mapping[str, port.Machine]
     """The machine in each slot."""
 
@@ -69,10 +71,12 @@ class WebTier(pulumi.ComponentResource):
         for step in args.rollout.steps():
             builder.take(step)
         self.native = builder.machines
-        self.members = pulumi.Output.all(
-            **{slot: machine.public_address for slot, machine in builder.machines.items()}
+        machines = builder.machines.items()
+        self.members = pulumi.Output.all(**{slot: machine.public_address for slot, machine in machines})
+        self.members6 = pulumi.Output.all(
+            **{slot: machine.ipv6_address for slot, machine in machines if machine.ipv6_address}
         )
-        self.register_outputs({"members": self.members})
+        self.register_outputs({"members": self.members, "members6": self.members6})
 
 
 class _Builder:
@@ -113,7 +117,7 @@ class _Builder:
             private_key=shared.private_key,
         )
         connection = login.connection()
-        parcel = shared.parcel(self._image(number))
+        parcel = shared.parcels[self._image(number)]
         secrets = commands.deliver(
             naming.child(slot, Child.SECRETS),
             connection,
@@ -152,12 +156,22 @@ class _Builder:
 
     def _switch(self, number: int, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         slot = naming.slot(Role.WEB, number)
-        return self._args.dns.record(
+        machine, comment = self.machines[slot], f"flotilla {self._args.site.stack} {slot}"
+        record = self._args.dns.record(
             naming.child(slot, Child.DNS),
-            self.machines[slot].public_address,
-            f"flotilla {self._args.site.stack} {slot}",
+            port.Address(machine.public_address),
+            comment,
             # No visitor before the gate; the record goes before the drain; and one switch after the other.
             pulumi.ResourceOptions(parent=self._tier, depends_on=after),
+        )
+        if machine.ipv6_address is None:
+            return record
+        return self._args.dns.record(
+            naming.child(slot, Child.DNS6),
+            port.Address(machine.ipv6_address, 6),
+            comment,
+            # The same, and what waits for this one has waited for both.
+            pulumi.ResourceOptions(parent=self._tier, depends_on=[record, *after]),
         )
 
     def _canary(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -224,16 +238,13 @@ class _Shared:
     before_secrets: Sequence[pulumi.Resource]
     delete_before_replace: bool | None
     """For accounts that have no room for two machines in a slot."""
-    baked_parcel: Parcel
-    scratch_parcel: Parcel
+    parcels: Mapping[BootImage, Parcel]
+    """What a machine of each image is handed."""
 
     @classmethod
     def of(cls, args: WebTierArgs) -> _Shared:
         scratch = payload.WebImage(release=args.release) if args.release else None
-        bundle = pulumi.Output.all(args.database.host, args.origin.certificate).apply(
-            lambda known: _bundle(args, *known)
-        )
-        baked = Parcel.of(bundle, None)
+        known = pulumi.Output.all(args.database.host, args.origin.certificate)
         return cls(
             tags=args.site.tags(Role.WEB),
             inbound=args.site.inbound(Role.WEB),
@@ -242,16 +253,22 @@ class _Shared:
             scratch=scratch,
             before_secrets=[args.database.ready, *args.origin.ready],
             delete_before_replace=True if args.rollout.mode == "in_place" else None,
-            baked_parcel=baked,
-            scratch_parcel=Parcel.of(bundle, payload.archive(scratch)) if scratch else baked,
+            parcels={
+                image: _parcel(args, known, image, scratch)
+                for image in (args.image, args.rest)
+                if image is not None
+            },
         )
 
-    def parcel(self, image: BootImage) -> Parcel:
-        """What a machine of this image is handed."""
-        return self.scratch_parcel if image.from_scratch else self.baked_parcel
+
+def _parcel(
+    args: WebTierArgs, known: pulumi.Output[Sequence[str]], image: BootImage, scratch: payload.WebImage | None
+) -> Parcel:
+    bundle = known.apply(lambda values: _bundle(args, image.manifest, *values))
+    return Parcel.of(bundle, payload.archive(scratch) if scratch and image.from_scratch else None)
 
 
-def _bundle(args: WebTierArgs, database_host: str, certificate: str) -> config.Bundle:
+def _bundle(args: WebTierArgs, manifest: str, database_host: str, certificate: str) -> config.Bundle:
     """What every member is told; all of them serve with one certificate."""
     return config.Bundle(
         settings=config.Settings(
@@ -265,6 +282,7 @@ def _bundle(args: WebTierArgs, database_host: str, certificate: str) -> config.B
             server_names=(args.domain,),
             edge_ranges=args.site.places.edge,
             origin_pull_ca=args.origin.client_authority,
+            manifest=manifest,
         ),
         secrets={
             "database-password": args.site.identity.password(PASSWORD_PURPOSE),

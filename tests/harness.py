@@ -283,6 +283,7 @@ def _computed(type_: str, number: int) -> dict[str, Any]:
         return {
             "ipv4Address": f"198.18.{host[0]}.{host[1] + 1}",
             "ipv4AddressPrivate": f"10.20.{host[0]}.{host[1] + 1}",
+            "ipv6Address": f"2001:db8::{number}",
         }
     if type_ == "cloudflare:index/originCaCertificate:OriginCaCertificate":
         return {"certificate": f"-----BEGIN CERTIFICATE-----\norigin{number}\n-----END CERTIFICATE-----\n"}

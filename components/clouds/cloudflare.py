@@ -58,15 +58,15 @@ class CloudflareDns:
         self._domain = domain
 
     def record(
-        self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
+        self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
     ) -> cloudflare.DnsRecord:
-        """A proxied A record; its comment is how controllers find it."""
+        """A proxied record; its comment is how controllers find it."""
         return cloudflare.DnsRecord(
             name,
             zone_id=self._zone_id,
-            name=port.tied(self._domain, address),
-            type="A",
-            content=address,
+            name=port.tied(self._domain, address.text),
+            type=address.record_type,
+            content=address.text,
             ttl=AUTOMATIC_TTL,
             proxied=True,
             comment=comment,

@@ -104,6 +104,7 @@ class DigitalOcean:
             resource=droplet,
             public_address=droplet.ipv4_address,
             private_address=droplet.ipv4_address_private,
+            ipv6_address=droplet.ipv6_address if self._ipv6 else None,
         )
 
     def volume(self, name: str, size_gib: int, opts: pulumi.ResourceOptions) -> port.Volume:
@@ -147,15 +148,15 @@ class DigitalOceanDns:
         self._name = domain.removesuffix(zone).removesuffix(".") or "@"
 
     def record(
-        self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
+        self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
     ) -> digitalocean.DnsRecord:
-        """An A record; the cloud's DNS has no room for comments."""
+        """A record of the zone; the cloud's DNS has no room for comments."""
         return digitalocean.DnsRecord(
             name,
             domain=self._zone.name,
-            type="A",
-            name=port.tied(self._name, address),
-            value=address,
+            type=address.record_type,
+            name=port.tied(self._name, address.text),
+            value=address.text,
             ttl=RECORD_TTL_SECONDS,
             opts=port.leaving_first(opts),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pulumi
 
@@ -95,6 +95,8 @@ class Machine:
     resource: pulumi.CustomResource
     public_address: pulumi.Output[str]
     private_address: pulumi.Output[str]
+    ipv6_address: pulumi.Output[str] | None
+    """None for a machine without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,11 +180,24 @@ class Edge(Protocol):
         """Visitors come by TLS 1.2 or newer only, and members whose certificate does not check are not asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A public address of a machine."""
+
+    text: pulumi.Input[str]
+    version: Literal[4, 6] = 4
+
+    @property
+    def record_type(self) -> str:
+        """RFC 1035 and RFC 3596."""
+        return "A" if self.version == 4 else "AAAA"
+
+
 class Dns(Protocol):
     """Who names the members to visitors."""
 
     def record(
-        self, name: str, address: pulumi.Input[str], comment: str, opts: pulumi.ResourceOptions
+        self, name: str, address: Address, comment: str, opts: pulumi.ResourceOptions
     ) -> pulumi.Resource:
         """One address of the site. Several records share the visitors."""
 

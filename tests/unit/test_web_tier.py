@@ -282,6 +282,23 @@ def test_a_record_names_the_members_public_address() -> None:
     assert record.inputs["value"].startswith("198.18.")
 
 
+def test_without_ipv6_there_is_one_record_and_no_second_address() -> None:
+    recording = web()
+    assert recording.named("web-1").inputs["ipv6"] is False
+    assert not [name for name in recording.names() if name.endswith("-dns6")]
+
+
+def test_with_ipv6_a_slot_has_both_records_and_both_go_before_the_drain() -> None:
+    recording = deploy(lambda: make_web(make_site(ipv6=True)))
+    assert recording.named("web-1").inputs["ipv6"] is True
+    record = recording.named("web-1-dns6")
+    assert record.inputs["type"] == "AAAA"
+    assert record.inputs["value"].startswith("2001:db8::")
+    assert recording.named("web-1-drain").urn in record.dependencies
+    assert recording.named("web-1-dns6").urn in recording.named("web-canary").dependencies
+    assert {"web-2-dns", "web-2-dns6"} <= recording.upstream("web-3-dns")
+
+
 def test_members_are_told_by_name() -> None:
     kept = tiers.Kept()
 

@@ -33,10 +33,13 @@ REMOTE = "command:remote:Command"
 LOCAL = "command:local:Command"
 
 
-def make_site(engine: model.Engine = "mysql", places: Places = PLACES) -> Site:
+def make_site(engine: model.Engine = "mysql", places: Places = PLACES, *, ipv6: bool = False) -> Site:
     """A stack's place at DigitalOcean, its resources registered."""
     spec = port.SiteSpec(
-        network=places.network, tags=tags("dev", ROLES), login_key=IDENTITY.deploy_key().public_openssh
+        network=places.network,
+        tags=tags("dev", ROLES),
+        login_key=IDENTITY.deploy_key().public_openssh,
+        ipv6=ipv6,
     )
     return Site(
         stack="dev",

@@ -266,7 +266,7 @@ def _backend(
 def _server_options(layout: EdgeLayout, source: str | None) -> str:
     options = f" pool-purge-delay {_milliseconds(layout.timing.origin_keepalive)}"
     if source:
-        options += f" source {source}"
+        options += f" source [{source}]" if ":" in source else f" source {source}"
     if layout.namespace:
         options += f" namespace {layout.namespace}"
     return options

@@ -151,7 +151,7 @@ def test_servers_speak_from_cloudflares_addresses_in_the_edges_namespace(layout:
         "server v4-1 198.18.0.10:443 pool-purge-delay 900000ms source 173.245.48.10 namespace fl0-edge ssl"
         in text
     )
-    assert "server v6-1 [2001:db8::7]:443 pool-purge-delay 900000ms source 2400:cb00::a" in text
+    assert "server v6-1 [2001:db8::7]:443 pool-purge-delay 900000ms source [2400:cb00::a]" in text
     assert "bind 173.245.48.20:443 namespace fl0-edge ssl" in text
     assert "timeout connect 19000ms" in text
     assert "timeout server 120000ms" in text

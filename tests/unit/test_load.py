@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import json
+import operator
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -14,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from fleet.machine import drain
 from tests.load.client import Attempt, Door, ProtocolError, parse_head
 from tests.load.generator import Generator
+from tests.load.leaving import CONDITIONS, Step, drain_command
 from tests.load.report import Latency, Ledger, Outcome, Report, rank, report
 from tests.load.schedule import Profile, Visit, visits
 
@@ -302,3 +307,24 @@ def test_a_visit_is_what_the_door_is_asked_for() -> None:
     request = generator._request(Visit(9, 0.0, 0, post=True, slow=True), door)
     assert request.startswith(b"POST /visits/abc/9?sleep=1.5 HTTP/1.1\r\nHost: www.foobar.com\r\n")
     assert Attempt().phase == "connect"
+
+
+@pytest.mark.parametrize("step", [None, *Step])
+def test_what_a_drain_is_made_to_leave_out_is_part_of_the_program(step: Step | None) -> None:
+    line = drain_command(CONDITIONS[step or Step.LAME_DUCK], step)
+    program = shlex.split(line)[4]
+    body = [node for node in ast.parse(program).body if not isinstance(node, ast.Expr)]
+    changed = {
+        ast.unparse(target) for node in body if isinstance(node, ast.Assign) for target in node.targets
+    }
+    assert changed <= {"drain.lame_duck.begin", "drain.Drain._only_idle", "drain.Drain._open"} | {
+        "drain.nginx_process.reload"
+    }
+    for name in changed:
+        assert operator.attrgetter(name.removeprefix("drain."))(drain), name
+
+
+def test_waiting_is_left_out_by_the_times() -> None:
+    assert "--propagation 0 " in drain_command(CONDITIONS[Step.PROPAGATION], Step.PROPAGATION)
+    assert "--propagation 5 " in drain_command(CONDITIONS[Step.PROPAGATION], None)
+    assert "--quiet 0 " in drain_command(CONDITIONS[Step.QUIET], Step.QUIET)

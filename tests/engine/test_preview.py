@@ -19,8 +19,8 @@ from review import comment, report
 from tests.engine.site import ROOT
 
 # A sandbox, two stacks deployed and previewed.
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
-RUN_SECONDS = 280
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+RUN_SECONDS = 560
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,11 @@ def test_a_changed_number_and_image_are_told_with_their_causes(checkout: Checkou
     dev, prod = checkout.settings("dev"), checkout.settings("prod")
     dev["config"]["flotilla:web"] |= {"count": 2, "image": "web-2026.11.20-aaaa"}
     checkout.write("dev", dev)
+    prod["config"]["flotilla:web"]["count"] = 0
+    checkout.write("prod", prod)
     checkout.commit()
     dev["config"]["flotilla:web"] |= {"count": 3, "image": "web-2026.11.21-bbbb"}
     checkout.write("dev", dev)
-    prod["config"]["flotilla:web"]["count"] = 0
-    checkout.write("prod", prod)
 
     done = checkout.preview(
         "--base", "HEAD", "--json", str(tmp_path / "preview.json"), "--comment", str(tmp_path / "preview.md")
@@ -111,7 +111,9 @@ def test_a_changed_number_and_image_are_told_with_their_causes(checkout: Checkou
     [dev_report, prod_report] = found.stacks
     assert dev_report.notes == ()
     assert dev_report.tally["replace"] >= 2
+    assert any(change.name == "web-canary" for change in dev_report.changes), "as it would be watched"
     assert prod_report.failed is not None
+    assert "could not be deployed to compare with" in prod_report.notes[0]
     assert str(checkout.scratch) not in json.dumps(found.write()), (
         "paths of this machine are nobody's business"
     )

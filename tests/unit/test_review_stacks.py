@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def test_a_ref_that_is_not_there_is_named(tmp_path: Path, ref: str) -> None:
     git(tmp_path, "init", "-q")
     with pytest.raises(checkouts.CheckoutError, match=ref):
         checkouts.copy_commit(tmp_path, ref, tmp_path / "base")
+
+
+@pytest.mark.parametrize(("command", "watched"), [("canary", False), ("peers", True)])
+def test_nobody_watches_a_canary_that_is_deployed_only_to_compare_with(
+    tmp_path: Path, command: str, watched: bool
+) -> None:
+    (tmp_path / "desk").mkdir()
+    (tmp_path / "desk" / "cli.py").write_text("print('at work')")
+    line = [sys.executable, "-m", "desk.cli", command, "--stack", "dev"]
+    unwatched = str(Path(stacks.__file__).parent / "unwatched")
+    done = subprocess.run(
+        line, cwd=tmp_path, env={"PYTHONPATH": unwatched}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout == "at work\n") is watched
 
 
 def files(directory: Path) -> dict[str, str]:

@@ -24,14 +24,25 @@ async def _main(order: dict[str, Any]) -> None:
     trust = ssl.create_default_context(cafile=order["authority"])
     doors = [Door(name, address, port, order["domain"], trust, []) for name, address, port in order["doors"]]
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(sys.stdin.fileno(), stop.set)
+    ended = asyncio.create_task(_end_of_input())
+    ended.add_done_callback(lambda _: stop.set())
     generator = Generator(Profile(**order["profile"]), doors, order["run"])
     started = time.monotonic()
     print("started", flush=True)
     outcomes = await generator.visit(started, stop)
-    loop.remove_reader(sys.stdin.fileno())
+    ended.cancel()
     print(json.dumps(report(order["run"], started, outcomes).document()), flush=True)
+
+
+async def _end_of_input() -> None:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    try:
+        await reader.read()
+    finally:
+        transport.close()
 
 
 if __name__ == "__main__":

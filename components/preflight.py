@@ -68,6 +68,8 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
     checker = _Checker(settings.cloud.region)
     images = checker.find_images(_wanted(settings), catalogue)
     zone_id, edge_ranges = checker.ask_edge(edge_lookups) if edge_lookups else ("", ())
+    if edge_lookups and zone_id:
+        checker.check_zone_is_free(settings, edge_lookups, zone_id)
     if not checker.problems:
         checker.check_room(settings, _wishes(settings, images), catalogue)
     scratch = any(image.from_scratch for key, image in images.items() if key != DATABASE_IMAGE)
@@ -153,6 +155,18 @@ class _Checker:
         found = capacity.peak(limit, settings.stack, wishes, placed)
         if not found.fits:
             self.problems.append(capacity.complaint(found, settings.stack))
+
+    def check_zone_is_free(self, settings: Settings, lookups: port.EdgeLookups, zone_id: str) -> None:
+        """What the edge shows members is the whole zone's, so that the newest certificate wins over all others."""
+        shown = self._ask(lambda: lookups.client_certificates(zone_id)) or ()
+        authority = settings.identity.authority()
+        if not all(authority.issued(certificate) for certificate in shown):
+            self.problems.append(
+                f"{PROJECT}:edge.zone = {complaints.shown(settings.edge.zone)}: the zone has a client certificate for "
+                "authenticated origin pulls that is not this stack's, and these are zone-wide, so each stack's members "
+                "would refuse the other's; give this stack a zone of its own, or delete that certificate if nobody "
+                "uses it any more"
+            )
 
     def read_site(self, app: AppSettings) -> Release | None:
         """The site's files, for machines whose image does not hold them."""

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -76,6 +77,15 @@ class CertificateAuthority:
     certificate_pem: str
     _certificate: x509.Certificate = field(repr=False)
     _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def issued(self, certificate_pem: str) -> bool:
+        """Whether it has signed this certificate; of several in the text the first one counts, as in uploads."""
+        try:
+            leaf = x509.load_pem_x509_certificates(certificate_pem.encode())[0]
+            leaf.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
 
     def issue(
         self, name: str, key: ec.EllipticCurvePrivateKey, dns: Sequence[str], ips: Sequence[str], client: bool

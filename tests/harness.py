@@ -100,6 +100,8 @@ class World:
     sizes: Sequence[str] = SIZES
     regions: Sequence[str] = (REGION, "fra1")
     zones: Sequence[str] = (ZONE_ID,)
+    client_certificates: Sequence[Mapping[str, str]] = ()
+    """Of the zone, with `certificate` and `status`."""
     ranges: Sequence[str] = CLOUDFLARE_RANGES
     ranges_v6: Sequence[str] = CLOUDFLARE_RANGES_V6
     droplet_limit: int = 5000
@@ -266,6 +268,7 @@ class _Mocks(mocks.Mocks):
             "getAccount": {"dropletLimit": world.droplet_limit},
             "getDroplets": {"droplets": world.droplets},
             "getZones": {"results": [{"id": zone, "name": "foobar.com"} for zone in world.zones]},
+            "getAuthenticatedOriginPullsCertificates": {"results": list(world.client_certificates)},
             "getIpRanges": {"ipv4Cidrs": list(world.ranges), "ipv6Cidrs": list(world.ranges_v6)},
         }
 

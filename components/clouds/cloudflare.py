@@ -25,6 +25,9 @@ _HARDENED = {
     "https": ("always_use_https", "on"),
 }
 
+# https://developers.cloudflare.com/api/resources/origin_tls_client_auth/
+_SHOWN = frozenset({"initializing", "pending_deployment", "active"})
+
 _T = TypeVar("_T")
 
 
@@ -43,6 +46,14 @@ class CloudflareLookups:
                 "add the zone to the account, or let the token read it"
             )
         return str(found[0].id)
+
+    def client_certificates(self, zone_id: str) -> Sequence[str]:
+        """Those for authenticated origin pulls of the whole zone."""
+        answer = _ask(
+            f"client certificates of zone {self._zone}",
+            lambda: cloudflare.get_authenticated_origin_pulls_certificates(zone_id=zone_id),
+        )
+        return [found.certificate for found in answer.results if found.status in _SHOWN]
 
     def ranges(self) -> Sequence[str]:
         """IPv4 and IPv6 together."""

@@ -148,6 +148,9 @@ class EdgeLookups(Protocol):
     def zone_id(self) -> str:
         """The edge's own name for the site's zone. Raises LookupFailedError when the account has no such zone."""
 
+    def client_certificates(self, zone_id: str) -> Sequence[str]:
+        """What the edge shows the members of a zone or soon will, PEM, whoever uploaded it. Raises LookupFailedError."""
+
     def ranges(self) -> Sequence[str]:
         """The ranges that the edge reaches members from, in CIDR notation. Raises LookupFailedError."""
 

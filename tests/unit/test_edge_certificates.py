@@ -189,9 +189,12 @@ def owner(config: StackConfig) -> Owner | None:
 
 
 def test_a_stack_is_told_by_its_seed_and_its_rotations() -> None:
-    assert owner(StackConfig(kind="cloudflare", zone=ZONE, rotation=2)) == OWNER
+    second = owner(StackConfig(kind="cloudflare", zone=ZONE, rotation=2))
     first = owner(StackConfig(kind="cloudflare", zone=ZONE))
     assert first is not None
+    assert second is not None
+    assert (second.zone, second.member_keys) == (ZONE, OWNER.member_keys)
+    assert second.authority.certificate_pem == OURS.authority().certificate_pem
     assert len(first.member_keys) == 1
 
 

@@ -76,7 +76,7 @@ def test_the_database_is_ready_before_members_get_their_secrets() -> None:
 def test_lookups_do_not_grow_with_the_fleet() -> None:
     few, many = run(with_value("web.count", 1)), run(with_value("web.count", 12))
     assert [token for token, _ in few.invokes] == [token for token, _ in many.invokes]
-    assert len(few.invokes) == 6
+    assert len(few.invokes) == 7
 
 
 def test_images_are_looked_up_by_name() -> None:

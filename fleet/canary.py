@@ -199,10 +199,19 @@ def judge(canary: Member, others: Sequence[Member], now: float, watch: Watch) ->
         if canary.unready:
             return Verdict(Outcome.BAD, "it is not ready to serve, and nor is any other member")
         return Verdict(Outcome.GOOD, _note(canary.traffic, compared))
+    if _unvisited(canary, others):
+        return Verdict(Outcome.GOOD, "no member of the stack was ever visited, so it is a first deployment")
     watched = canary.first_visit is not None and now - canary.first_visit >= watch.seconds
     if watched and not canary.unready and not canary.misses and canary.traffic.requests >= ENOUGH_VISITS:
         return Verdict(Outcome.GOOD, _note(canary.traffic, compared))
     return Verdict(Outcome.WAIT)
+
+
+def _unvisited(canary: Member, others: Sequence[Member]) -> bool:
+    """Nobody has visitors whose experience a watch could protect. Of who was not reached nothing is known."""
+    return canary.well and all(
+        member.status is not None and member.status.requests == 0 for member in (canary, *others)
+    )
 
 
 def _broken(canary: Member, others: Sequence[Member]) -> Verdict | None:

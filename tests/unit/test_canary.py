@@ -52,6 +52,22 @@ def test_without_visitors_it_passes_and_says_so() -> None:
     assert "none came to it" in passed.reason
 
 
+def test_a_stack_that_nobody_ever_visited_is_not_watched() -> None:
+    other = member(name="web-2")
+    passed = verdict(member(), other, now=0.5)
+    assert passed.outcome is Outcome.GOOD
+    assert "first deployment" in passed.reason
+
+
+def test_a_member_that_was_not_reached_may_have_visitors() -> None:
+    unreached = Member("web-2", "198.18.0.2").missing("no answer")
+    assert verdict(member(), unreached, now=0.5).outcome is Outcome.WAIT
+
+
+def test_an_unready_canary_is_watched_even_before_the_first_visitor() -> None:
+    assert verdict(member(ready=False), member(name="web-2"), now=0.5).outcome is Outcome.WAIT
+
+
 @pytest.mark.parametrize(
     ("visits", "errors", "others", "outcome"),
     [

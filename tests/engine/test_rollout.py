@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 
@@ -118,3 +120,59 @@ def test_a_partial_rollout_stops_where_it_is_told_and_goes_on(site: Site) -> Non
     site.up()
     assert {slot_of(name) for name in before.keys() & site.droplets().keys()} == {"database-1"}
     site.check_whole(2)
+
+
+def fence(state: str) -> str:
+    """What a member's fence says of itself."""
+    status = {
+        "slot": "web-1",
+        "state": state,
+        "reason": "its app answers 500",
+        "since": 0,
+        "requests": 0,
+        "errors": 0,
+        "latency": {"bounds": [0.1, 1.0], "counts": [0, 0, 0]},
+        "recent": {"requests": 0, "errors": 0},
+    }
+    return json.dumps(status)
+
+
+@pytest.mark.timeout(300)
+def test_a_canary_that_does_badly_stops_the_rollout_and_a_fix_finishes_it(site: Site) -> None:
+    site.cloud.script(program="flotilla-fence status", stdout=fence("open"))
+    site.set("web", count=2, rollout={"canary_seconds": 1})
+    site.up()
+    before, records = site.droplets(), site.cloud.records(site.domain)
+    old = site.config["flotilla:web"]["image"]
+    [second] = [address_of(droplet) for name, droplet in before.items() if name.startswith("web-2-")]
+
+    site.cloud.calm()
+    site.cloud.script(name="^web-1-", program="flotilla-fence status", stdout=fence("closed"))
+    site.cloud.script(program="flotilla-fence status", stdout=fence("open"))
+    site.set("web", image=NEXT_WEB_IMAGE)
+    began = now()
+    run = site.up(expect=1)
+    assert "the canary web-1" in run.printed
+    assert sequence(site, began).count("PUT record") == 1, "the first slot's"
+    assert second in site.cloud.records(site.domain), "slot 2 stays where it was"
+    assert len(site.cloud.records(site.domain)) == len(records)
+    assert before.items() <= site.droplets().items(), "the old members are all there"
+    [held] = [ran.name for ran in site.cloud.commands(began) if "flotilla-fence hold" in ran.command]
+    assert held.startswith("web-1-")
+    assert held not in before
+
+    site.cloud.calm()
+    site.cloud.script(program="flotilla-fence status", stdout=fence("open"))
+    site.set("web", image=old)
+    site.recover()
+    run = site.up()
+    switched = [name for name in run.done("update", "create", "replace") if name in CHAIN]
+    assert switched == CHAIN
+    site.check_whole(2)
+
+
+CHAIN = ["web-1-dns", "web-canary", "web-2-dns"]
+
+
+def address_of(droplet: dict[str, Any]) -> str:
+    return next(str(net["ip_address"]) for net in droplet["networks"]["v4"] if net["type"] == "public")

@@ -38,12 +38,20 @@ class Secrets:
 
     @classmethod
     def of(
-        cls, seed: str, slots: Collection[str], certificates: Collection[str], passwords: Collection[str]
+        cls,
+        seed: str,
+        slots: Collection[str],
+        certificates: Collection[str],
+        passwords: Collection[str],
+        rotations: Collection[int] = (),
     ) -> Secrets:
-        """Everything secret of a stack, from its seed."""
+        """Everything secret of a stack, from its seed. `rotations`: those of the certificates at the edge."""
         own = Identity.from_seed(seed)
         ssh = {"deploy key": own.deploy_key()} | {f"host key {slot}": own.host_key(slot) for slot in slots}
         tls = {f"TLS key {name}": own.certificate(name).private_key_pem for name in certificates}
+        for number in rotations:
+            tls[f"members' key {number}"] = own.origin_request("any.example", number).private_key_pem
+            tls[f"edge's key {number}"] = own.certificate(f"edge/{number}", client=True).private_key_pem
         fragments: dict[str, tuple[bytes, ...]] = {name: _of_ssh(key) for name, key in ssh.items()}
         fragments |= {name: _of_pem(pem) for name, pem in tls.items()}
         fragments["authority's key"] = _of_key(own.authority()._key)

@@ -28,7 +28,7 @@ def _packed(data: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def secrets() -> Secrets:
-    return Secrets.of(SEED, ["web-1", "web-2"], ["web"], ["database"])
+    return Secrets.of(SEED, ["web-1", "web-2"], ["web"], ["database"], [2])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,8 @@ def secrets() -> Secrets:
         (quote(KEY, safe="").encode(), "deploy key"),
         (base64.encodebytes(b"key: " + TLS), "TLS key web"),
         (json.dumps({"content": base64.encodebytes(_packed(TLS)).decode()}).encode(), "TLS key web"),
+        (b"x" + OWN.origin_request("www.example", 2).private_key_pem.encode(), "members' key 2"),
+        (_packed(OWN.certificate("edge/2", client=True).private_key_pem.encode()), "edge's key 2"),
         (OWN.host_key("web-2").private_openssh.encode(), "host key web-2"),
     ],
 )
@@ -63,6 +65,8 @@ def test_public_halves_and_other_stacks_are_no_leaks(secrets: Secrets) -> None:
         OWN.host_key("web-1").public_openssh,
         OWN.authority().certificate_pem,
         OWN.certificate("web").certificate_pem,
+        OWN.certificate("edge/2", client=True).certificate_pem,
+        OWN.origin_request("www.example", 2).request_pem,
         other.deploy_key().private_openssh,
         other.certificate("web").private_key_pem,
         other.password("database"),

@@ -58,8 +58,8 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
         return [
             *common,
             Check("tls", lambda: tls(host, settings), 15, lambda: ("nginx",)),
-            Check("live", lambda: answers(host, settings, settings.live_path), units=lambda: SITE_UNITS),
-            Check("app", lambda: answers(host, settings, settings.ready_path), units=lambda: SITE_UNITS),
+            Check("live", lambda: answers(settings, settings.live_path), units=lambda: SITE_UNITS),
+            Check("app", lambda: answers(settings, settings.ready_path), units=lambda: SITE_UNITS),
             Check("fence", lambda: fence(host, clock), 30, lambda: ("flotilla-fence",)),
         ]
     unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
@@ -176,7 +176,7 @@ def tls(host: Host, settings: Settings) -> str | None:
     return None if shown else "nginx shows no certificate"
 
 
-def answers(host: Host, settings: Settings, path: str) -> str | None:
+def answers(settings: Settings, path: str) -> str | None:
     """The site answers a path through nginx with status 200."""
     connection = http.client.HTTPConnection("127.0.0.1", LOCAL_PORT, timeout=10)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,32 @@ def test_a_machine_without_its_packet_filter_fails(
     host.answer("nft list", output, code=code)
     said = checks.firewall(host)
     assert said is None if reason is None else reason in (said or "")
+
+
+class Site(BaseHTTPRequestHandler):
+    """Answers as its class says."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        assert (self.path, self.headers["Host"]) == ("/livez", "www.foobar.com")
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"database away")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("status", "reason"), [(200, None), (503, "GET /livez answers 503: database away")])
+def test_the_site_is_asked_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, reason: str | None
+) -> None:
+    monkeypatch.setattr(Site, "status", status)
+    with HTTPServer(("127.0.0.1", 0), Site) as server:
+        monkeypatch.setattr(checks, "LOCAL_PORT", server.server_port)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert checks.answers(SETTINGS, "/livez") == reason
+        thread.join()
+    assert "GET /livez fails" in (checks.answers(SETTINGS, "/livez") or "")

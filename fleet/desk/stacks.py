@@ -88,7 +88,9 @@ def rollout(
     cli, wanted = pulumi_cli(), rolling.Wanted(stack, batch, image)
     chosen = rolling.prepare(cli, DigitalOcean.from_environment(), wanted)
     if resume and not chosen.resumed:
-        raise FleetError(f"stack {stack} has no rollout under way; begin one with --image IMAGE")
+        raise FleetError(
+            f"stack {stack} has no rollout under way; begin one by the same command without --resume"
+        )
     if dry_run:
         for number, each in enumerate(chosen.batches, 1):
             say(f"batch {number} of {len(chosen.batches)}: {each.slots} to {each.to}")

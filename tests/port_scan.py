@@ -1,7 +1,7 @@
 """Which ports let packets in, seen by the packets themselves: thousands of ports in a second, over raw sockets.
 
 A TCP port is asked by a SYN: SYN-ACK means open, RST that the packet came through but nobody listens; either way no
-filter stopped it. A UDP port need not answer, so a raw socket in the target's namespace tells which datagrams passed:
+filter stopped it. Both by IPv4 and by IPv6, as the addresses say. A UDP port need not answer, so a raw socket in the target's namespace tells which datagrams passed:
 raw sockets there are behind the packet filter's input hook (https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_hooks).
 """
 
@@ -23,6 +23,7 @@ _BUFFER_BYTES = 32 << 20
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10  # RFC 9293 section 3.1
 # An answer crosses three namespaces of one host in well under a millisecond.
 _QUIET_SECONDS = 0.25
+_SEGMENT_BYTES = 20
 _MARK = b"flotilla port scan"
 # One per scan and beyond what kernels give out by themselves: no answer is mistaken for another scan's, and no
 # connection tracking of an earlier one lets a packet through.
@@ -65,12 +66,13 @@ def scan_tcp(vantage: Vantage, source: str, target: str, ports: Collection[int])
 
         def hear() -> None:
             for packet in _packets(raw):
-                port, destination, flags = _tcp_header(packet)
+                port, destination, flags = _tcp_header(packet, raw.family)
                 if destination == own:
                     answers[_RST if flags & _RST else _SYN | _ACK].add(port)
 
+        syn = _Syn.between(source, target, own)
         for number, port in enumerate(ports):
-            raw.send(_syn(source, target, own, port))
+            raw.send(syn.to(port))
             if number % 64 == 0:
                 hear()
         _until_quiet(raw, hear)
@@ -85,13 +87,14 @@ def probing(
     own = next(_own_ports)
     opened: set[int] = set()
     refused: set[int] = set()
+    segments = [_Syn.between(source, target, own).to(port) for port in ports]
     with vantage.inside(lambda: _raw(socket.IPPROTO_TCP, source, target)) as raw:
 
         def round_() -> Heard:
-            for port in ports:
-                raw.send(_syn(source, target, own, port))
+            for segment in segments:
+                raw.send(segment)
             for packet in _packets(raw):
-                port, destination, flags = _tcp_header(packet)
+                port, destination, flags = _tcp_header(packet, raw.family)
                 if destination == own:
                     (refused if flags & _RST else opened).add(port)
             return Heard(frozenset(opened), frozenset(refused))
@@ -106,13 +109,13 @@ def scan_udp(
     own = next(_own_ports)
     arrived: set[int] = set()
     ear = Vantage(namespace).inside(lambda: _raw(socket.IPPROTO_UDP, target, None))
-    mouth = vantage.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    mouth = vantage.inside(lambda: socket.socket(ear.family, socket.SOCK_DGRAM))
     with ear, mouth:
         mouth.bind((source, own))
 
         def hear() -> None:
             for packet in _packets(ear):
-                header = (packet[0] & 15) * 4
+                header = _ip_header(packet, ear.family)
                 if packet[header + 8 :] == _MARK:
                     arrived.add(int(struct.unpack_from("!H", packet, header + 2)[0]))
 
@@ -125,7 +128,7 @@ def scan_udp(
 
 
 def _raw(protocol: int, source: str, peer: str | None) -> socket.socket:
-    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    raw = socket.socket(_family(source), socket.SOCK_RAW, protocol)
     raw.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
     raw.bind((source, 0))
     if peer is not None:
@@ -147,27 +150,47 @@ def _until_quiet(raw: socket.socket, hear: Callable[[], None]) -> None:
         hear()
 
 
-def _tcp_header(packet: bytes) -> tuple[int, int, int]:
-    """Source port, destination port and flags of a TCP segment behind its IP header."""
-    header = (packet[0] & 15) * 4
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _ip_header(packet: bytes, family: int) -> int:
+    """How many bytes of IP header a raw socket hands over: those of IPv6 give none (RFC 3542 section 3)."""
+    return 0 if family == socket.AF_INET6 else (packet[0] & 15) * 4
+
+
+def _tcp_header(packet: bytes, family: int) -> tuple[int, int, int]:
+    """Source port, destination port and flags of a TCP segment."""
+    header = _ip_header(packet, family)
     source, destination = struct.unpack_from("!HH", packet, header)
     return source, destination, packet[header + 13]
 
 
-def _syn(source: str, target: str, source_port: int, port: int) -> bytes:
-    """A TCP segment that asks for a connection: RFC 9293 section 3.1."""
-    addresses = socket.inet_aton(source) + socket.inet_aton(target)
+@dataclass(frozen=True, slots=True)
+class _Syn:
+    """TCP segments that ask for a connection: RFC 9293 section 3.1, over IPv6 RFC 8200 section 8.1."""
 
-    def segment(checksum: int) -> bytes:
-        return struct.pack("!HHLLBBHHH", source_port, port, 0, 0, 5 << 4, _SYN, 64240, checksum, 0)
+    own: int
+    sum: int  # of all but the destination port, which alone differs
 
-    pseudo = addresses + struct.pack("!BBH", 0, socket.IPPROTO_TCP, 20)
-    return segment(_checksum(pseudo + segment(0)))
+    @classmethod
+    def between(cls, source: str, target: str, own: int) -> _Syn:
+        family = _family(source)
+        addresses = socket.inet_pton(family, source) + socket.inet_pton(family, target)
+        pseudo = addresses + struct.pack("!LL", _SEGMENT_BYTES, socket.IPPROTO_TCP)
+        return cls(own, _sum(pseudo + _segment(own, 0, 0)))
+
+    def to(self, port: int) -> bytes:
+        total = self.sum + port
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        return _segment(self.own, port, ~total & 0xFFFF)
 
 
-def _checksum(data: bytes) -> int:
-    """The internet checksum: RFC 1071."""
-    total = sum(int.from_bytes(data[at : at + 2]) for at in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+def _segment(own: int, port: int, checksum: int) -> bytes:
+    return struct.pack("!HHLLBBHHH", own, port, 0, 0, 5 << 4, _SYN, 64240, checksum, 0)
+
+
+def _sum(data: bytes) -> int:
+    """Of 16-bit words, as the internet checksum wants it: RFC 1071."""
+    return sum(int.from_bytes(data[at : at + 2]) for at in range(0, len(data), 2))

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from sandbox.network.plan import DESK6
 from tests.live_sandbox import LiveSandbox, live_sandbox
 from tests.live_stack import LiveStack
 
@@ -16,6 +17,7 @@ _ORDER = (
     "test_dev_stack",
     "test_dev_stack_variants",
     "test_packets",
+    "test_boot_window",
     "test_secrets",
     "test_sandbox_life",
     "test_dev_stack_end",
@@ -36,10 +38,12 @@ def sandbox() -> Iterator[LiveSandbox]:
 
 @pytest.fixture(scope="session")
 def stack(sandbox: LiveSandbox) -> Iterator[LiveStack]:
-    """The dev stack as `make up` brings it up: images baked, one member serving."""
+    """The dev stack as `make up` brings it up, images baked and one member serving, and with IPv6 besides."""
     with TemporaryDirectory(prefix="flotilla-project-") as root:
         stack = LiveStack.create(sandbox, Path(root) / "project", "dev")
         stack.configure("web.count", 1)
+        stack.configure("cloud.ipv6", "true")
+        stack.configure("admin.cidrs[1]", f"{DESK6}/128")
         stack.fleet("bake", "web", "database", "--stack", stack.name, "--missing")
         stack.up()
         yield stack

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.live_stack import LiveStack, Page, address_of, trickle
+from tests.packet_field import Side, address_on
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(600)]
 
@@ -31,6 +32,7 @@ def test_the_outputs_name_site_members_and_database(stack: LiveStack) -> None:
     assert stack.outputs() == {
         "url": f"https://{stack.domain}",
         "members": {"web-1": address_of(stack.droplet("web-1"), "public")},
+        "members6": {"web-1": address_on(stack.droplet("web-1"), Side.PUBLIC6)},
         "database": {
             "engine": "mysql",
             "host": address_of(stack.droplet("database-1"), "private"),
@@ -67,7 +69,8 @@ def test_growing_to_three_and_back_loses_no_request(stack: LiveStack) -> None:
     assert any(b"drain" in line for line in stack.arguments), "two members were drained from here"
     assert stack.visit().member == "web-1"
     left = [call["path"] for call in stack.sandbox.requests()[calls:] if call["method"] == "DELETE"]
-    assert [path.split("/")[-2] for path in left] == ["dns_records"] * 2 + ["droplets"] * 2
+    # A record of each family for each of the two.
+    assert [path.split("/")[-2] for path in left] == ["dns_records"] * 4 + ["droplets"] * 2
 
 
 def test_the_data_outlives_the_databases_machine(stack: LiveStack) -> None:

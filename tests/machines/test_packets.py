@@ -1,243 +1,65 @@
-"""The firewall table against packets: who reaches which port of which machine, through each layer alone and both.
-
-What must be open is read from the rows of `components.model.TABLE` alone, not from their renderings, so a wrong
-rendering fails here, and so does a table that lets in more than the machines do.
-"""
+"""The firewall table against packets: who reaches which port of which machine, through each layer alone and both."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from enum import Flag, auto
-from ipaddress import ip_address, ip_network
-from typing import Any
+from ipaddress import ip_network
 
 import pytest
 
-from components import model
-from components.model import Party, Role
-from sandbox.network.plan import DESK, VISITOR
-from sandbox.network.vantage import Answer, Vantage
-from tests.live_sandbox import LiveSandbox
-from tests.live_stack import LiveStack, address_of
+from components.model import HTTPS_PORT, SSH_PORT, Party, Role
+from sandbox.network.vantage import Vantage
+from tests.live_stack import LiveStack
 from tests.machine_lab import until
-from tests.port_scan import Heard, probing, sample, scan_tcp, scan_udp
+from tests.packet_field import (
+    EVERY_PORT,
+    PORTS,
+    SLOTS,
+    Field,
+    Layer,
+    Place,
+    Side,
+    Target,
+    empty_droplet,
+    only,
+    survey,
+)
+from tests.port_scan import Heard, sample, scan_tcp, scan_udp
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(300)]
 
-PRESENT = frozenset({Role.WEB, Role.DATABASE})
-SLOTS = {Role.WEB: "web-1", Role.DATABASE: "database-1"}
-EVERY_PORT = range(1, 65536)
-PORTS = sample("flotilla")
-_BOOT_SECONDS = 60
-_SYN_EVERY_SECONDS = 0.005
-
-
-class Layer(Flag):
-    """What stands between a packet and a service."""
-
-    NONE = 0
-    CLOUD = auto()
-    MACHINE = auto()
-    BOTH = CLOUD | MACHINE
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where packets come from, and what the firewalls may know of them."""
-
-    name: str
-    vantage: Vantage
-    source: str  # the address to send from
-    seen: str  # the address that machines see
-    side: str  # the network over which it reaches them: public or private
-    member: Role | None = None  # set for machines of the stack
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A machine of the stack."""
-
-    role: Role
-    droplet: Mapping[str, Any]
-
-    def address(self, side: str) -> str:
-        return address_of(self.droplet, side)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """The stack's network as it stands: who sends, who listens, and where the table's parties are."""
-
-    sandbox: LiveSandbox
-    places: tuple[Place, ...]
-    targets: tuple[Target, ...]
-    ranges: Mapping[Party, tuple[str, ...]]
-
-    def pairs(self) -> Iterator[tuple[Place, Target]]:
-        """Every place with every machine but itself."""
-        for place in self.places:
-            for target in self.targets:
-                if place.source != target.address(place.side):
-                    yield place, target
-
-    def expected(self, place: Place, role: Role, layer: Layer) -> frozenset[int]:
-        """The ports of a role's machines that must be open to a place when only these layers stand."""
-        everything = frozenset(EVERY_PORT)
-        cloud = self._let_in(place, role, self._cloud_knows) if Layer.CLOUD in layer else everything
-        machine = self._let_in(place, role, self._machine_knows) if Layer.MACHINE in layer else everything
-        return cloud & machine
-
-    def _let_in(
-        self, place: Place, role: Role, knows: Callable[[Place, Role | Party], bool]
-    ) -> frozenset[int]:
-        ports = {"ssh": 22, "https": 443, "database": 3306, "peer": 8101}
-        return frozenset(
-            ports[rule.service]
-            for rule in model.TABLE
-            if rule.to in (None, role) and knows(place, rule.source)
-        )
-
-    def _cloud_knows(self, place: Place, source: Role | Party) -> bool:
-        """The cloud tells machines by their tags, on either network."""
-        if source is Party.STACK:
-            return place.member is not None
-        return self._by_address(place, source) if isinstance(source, Party) else place.member is source
-
-    def _machine_knows(self, place: Place, source: Role | Party) -> bool:
-        """A machine tells its peers by the private network's range, until there is a datastore."""
-        if isinstance(source, Party) and source is not Party.STACK:
-            return self._by_address(place, source)
-        return place.side == "private" and (source is Party.STACK or source in PRESENT)
-
-    def _by_address(self, place: Place, party: Party) -> bool:
-        return any(ip_address(place.seen) in ip_network(entry) for entry in self.ranges[party])
-
-
-def member_places(
-    plan_name: Callable[[int], str], droplet: Mapping[str, Any], name: str, role: Role | None
-) -> list[Place]:
-    """A droplet sends from two addresses."""
-    vantage = Vantage(plan_name(droplet["id"]))
-    return [
-        Place(f"{name} ({side})", vantage, address_of(droplet, side), address_of(droplet, side), side, role)
-        for side in ("public", "private")
-    ]
+SAMPLE = sample("flotilla")
+# What a machine may have listening at all, on any address but its loopback.
+LISTENING = {
+    Role.WEB: {22, 443, 8101},
+    Role.DATABASE: {22, 3306},
+}
 
 
 @pytest.fixture(scope="module")
-def stranger(stack: LiveStack) -> Iterator[Mapping[str, Any]]:
-    """A droplet in the stack's private network that is none of the stack's: it has none of its tags."""
-    network = stack.droplet("web-1")["vpc_uuid"]
-    with droplet(stack.sandbox, name="stranger", image="debian-13-x64", vpc_uuid=network) as made:
-        asyncio.run(booted(stack.sandbox, made["id"]))
-        yield made
+def field(stack: LiveStack) -> Iterator[Field]:
+    """Seen from outside, from the stack's own machines, from one more web member, and from two strangers: a droplet in
+    the stack's private network without its tags, and one of another stack in a network of its own."""
+    web = stack.droplet("web-1")
+    with ExitStack() as droplets:
+
+        def beside(name: str, **order: object) -> dict[str, object]:
+            return dict(droplets.enter_context(empty_droplet(stack.sandbox, name=name, **order)))
+
+        peer = beside("web-9", vpc_uuid=web["vpc_uuid"], tags=web["tags"])
+        neighbour = beside("neighbour", vpc_uuid=web["vpc_uuid"])
+        stranger = beside("stranger", tags=["elsewhere", "elsewhere-web"])
+        droplets.callback(forget_tags, stack, "elsewhere", "elsewhere-web")
+        others = {"peer": (peer, Role.WEB), "neighbour": (neighbour, None), "stranger": (stranger, None)}
+        yield survey(stack, others)
 
 
-@pytest.fixture(scope="module")
-def field(stack: LiveStack, stranger: Mapping[str, Any]) -> Field:
-    sandbox, plan = stack.sandbox, stack.sandbox.plan
-    ranges = sandbox.cloudflare("GET", "ips")["ipv4_cidrs"]
-    targets = tuple(Target(role, stack.droplet(slot)) for role, slot in SLOTS.items())
-    edge = [str(ip_network(entry)[9]) for entry in (ranges[0], ranges[-1])]
-    places = [
-        Place("internet", Vantage(plan.internet), VISITOR, VISITOR, "public"),
-        Place("admin", Vantage(), str(plan.desk), DESK, "public"),
-        *(Place(f"edge {address}", Vantage(plan.edge), address, address, "public") for address in edge),
-        *member_places(plan.droplet, stranger, "stranger", None),
-    ]
-    for target in targets:
-        places += member_places(plan.droplet, target.droplet, SLOTS[target.role], target.role)
-    known = {Party.ADMIN: tuple(json.loads(stack.setting("admin.cidrs"))), Party.EDGE: tuple(ranges)}
-    return Field(sandbox, tuple(places), targets, known)
-
-
-@contextmanager
-def droplet(sandbox: LiveSandbox, **order: Any) -> Iterator[Mapping[str, Any]]:
-    """A droplet of no stack; yielded as soon as its addresses are known, while it boots."""
-    body = {"region": "lon1", "size": "s-1vcpu-1gb", **order}
-    number = sandbox.api("POST", "droplets", body)["droplet"]["id"]
-    try:
-        found: list[Mapping[str, Any]] = []
-
-        async def addressed() -> bool:
-            found.append(sandbox.api("GET", f"droplets/{number}")["droplet"])
-            return len(found[-1]["networks"]["v4"]) == 2
-
-        asyncio.run(until(addressed))
-        yield found[-1]
-    finally:
-        sandbox.api("DELETE", f"droplets/{number}")
-
-
-async def booted(sandbox: LiveSandbox, number: int) -> None:
-    """Until every unit has started or failed; a machine without its secrets has some that fail."""
-
-    async def done() -> bool:
-        try:
-            _, said = await sandbox.inside.attempt(number, "systemctl is-system-running")
-        except (FileNotFoundError, IndexError):
-            return False
-        return said.strip() in {"running", "degraded"}
-
-    await until(done, _BOOT_SECONDS)
-
-
-@contextmanager
-def without_cloud_firewall(sandbox: LiveSandbox) -> Iterator[None]:
-    """Unbind the stack's cloud firewalls from their tags; a droplet under none is open to all."""
-    firewalls = sandbox.api("GET", "firewalls")["firewalls"]
-    assert firewalls, "there is no cloud firewall to take away"
-    try:
-        for firewall in firewalls:
-            sandbox.api("DELETE", f"firewalls/{firewall['id']}/tags", {"tags": firewall["tags"]})
-        await_firewalls(sandbox)
-        yield
-    finally:
-        for firewall in firewalls:
-            sandbox.api("POST", f"firewalls/{firewall['id']}/tags", {"tags": firewall["tags"]})
-        await_firewalls(sandbox)
-
-
-def await_firewalls(sandbox: LiveSandbox) -> None:
-    async def settled() -> bool:
-        return all(row["status"] == "succeeded" for row in sandbox.api("GET", "firewalls")["firewalls"])
-
-    asyncio.run(until(settled))
-
-
-@contextmanager
-def without_machine_firewall(field: Field) -> Iterator[None]:
-    """Take the machines' own rules away; restored from the machines' own files."""
-    droplets = [target.droplet["id"] for target in field.targets]
-    try:
-        for number in droplets:
-            asyncio.run(field.sandbox.inside.run(number, "nft delete table inet flotilla"))
-        yield
-    finally:
-        for number in droplets:
-            asyncio.run(field.sandbox.inside.run(number, "systemctl reload nftables"))
-
-
-@contextmanager
-def only(layer: Layer, field: Field) -> Iterator[None]:
-    with ExitStack() as removed:
-        if Layer.CLOUD not in layer:
-            removed.enter_context(without_cloud_firewall(field.sandbox))
-        if Layer.MACHINE not in layer:
-            removed.enter_context(without_machine_firewall(field))
-        yield
-
-
-def shown(ports: frozenset[int]) -> str:
-    """All of a few ports, some of many."""
-    return ", ".join(str(port) for port in sorted(ports)[:12]) + (" ..." if len(ports) > 12 else "")
+def forget_tags(stack: LiveStack, *names: str) -> None:
+    for name in names:
+        stack.sandbox.api("DELETE", f"tags/{name}")
 
 
 @pytest.mark.parametrize(
@@ -245,156 +67,102 @@ def shown(ports: frozenset[int]) -> str:
 )
 def test_packets_pass_where_the_table_says_and_nowhere_else(field: Field, layer: Layer) -> None:
     """With no layer at all every port must be heard: the proof that the other scans would have heard them."""
-    ports = EVERY_PORT if layer is Layer.BOTH else PORTS
 
     def scan(pair: tuple[Place, Target]) -> list[str]:
         place, target = pair
-        address = target.address(place.side)
-        wanted = field.expected(place, target.role, layer) & frozenset(ports)
-        tcp = scan_tcp(place.vantage, place.source, address, ports)
-        inside = field.sandbox.plan.droplet(target.droplet["id"])
-        udp = scan_udp(place.vantage, place.source, address, inside, PORTS)
-        wrong = tcp.passed ^ wanted
-        where = f"{place.name} -> {SLOTS[target.role]} {address}"
-        found = [f"{where}: TCP {shown(wrong)}, wanted {shown(wanted)}"] if wrong else []
-        wanted_udp = frozenset(PORTS) if layer is Layer.NONE else frozenset()
-        if udp != wanted_udp:
-            found.append(f"{where}: UDP {shown(udp ^ wanted_udp)}")
-        if not tcp.opened <= LISTENING[target.role]:
-            found.append(f"{where}: {shown(tcp.opened - LISTENING[target.role])} listen")
-        if layer is not Layer.NONE and tcp.opened != wanted:
-            found.append(f"{where}: nobody listens on {shown(wanted - tcp.opened)}")
-        return found
+        ports = EVERY_PORT if whole(place, layer) else SAMPLE
+        return list(differences(field, layer, place, target, ports))
 
     with only(layer, field), ThreadPoolExecutor(2) as pool:
         wrong = [line for lines in pool.map(scan, field.pairs()) for line in lines]
     assert wrong == []
 
 
-# What a machine may have listening at all, on any address but its loopback.
-LISTENING = {Role.WEB: {22, 443}, Role.DATABASE: {22, 3306}}
+def whole(place: Place, layer: Layer) -> bool:
+    """Every port is tried through both layers from all who are none of the stack's; else well-known and usual ones and
+    a selection, for which the same rules speak."""
+    return layer is Layer.BOTH and place.member is None
+
+
+def differences(
+    field: Field, layer: Layer, place: Place, target: Target, ports: range | tuple[int, ...]
+) -> Iterator[str]:
+    """What is not as the table has it, for who reads the report."""
+    address = target.address(place.side)
+    wanted = field.expected(place, target.role, layer) & frozenset(ports)
+    tcp = scan_tcp(place.vantage, place.source, address, ports)
+    where = f"{place.label} -> {SLOTS[target.role]} {address}"
+    if wrong := tcp.passed ^ wanted:
+        yield f"{where}: TCP {shown(wrong)}, wanted {shown(wanted)}"
+    if not tcp.opened <= LISTENING[target.role]:
+        yield f"{where}: {shown(tcp.opened - LISTENING[target.role])} listen"
+    # With one layer away packets come to ports of networks on which nothing listens.
+    if layer is Layer.BOTH and tcp.opened != wanted:
+        yield f"{where}: nobody listens on {shown(wanted - tcp.opened)}"
+    inside = field.sandbox.plan.droplet(target.droplet["id"])
+    udp = scan_udp(place.vantage, place.source, address, inside, SAMPLE)
+    wanted_udp = frozenset(SAMPLE) if layer is Layer.NONE and place.wired else frozenset()
+    if udp != wanted_udp:
+        yield f"{where}: UDP {shown(udp ^ wanted_udp)}"
+
+
+def shown(ports: frozenset[int]) -> str:
+    """All of a few ports, some of many."""
+    return ", ".join(str(port) for port in sorted(ports)[:12]) + (" ..." if len(ports) > 12 else "")
+
+
+def test_the_table_is_tried_in_full(field: Field) -> None:
+    """Every service of roles that this stack has is open to somebody, so that no row of the table goes untried."""
+    open_ports = {
+        (target.role, port)
+        for place, target in field.pairs()
+        for port in field.expected(place, target.role, Layer.BOTH)
+    }
+    assert {port for _, port in open_ports} == set(PORTS.values())
+    assert {(Role.WEB, SSH_PORT), (Role.DATABASE, SSH_PORT)} <= open_ports
 
 
 def test_every_range_of_the_edge_reaches_the_members(field: Field) -> None:
     [web] = [target for target in field.targets if target.role is Role.WEB]
-    edge, address = Vantage(field.sandbox.plan.edge), web.address("public")
+    edge = Vantage(field.sandbox.plan.edge)
     networks = [ip_network(entry) for entry in field.ranges[Party.EDGE]]
     sources = [str(address) for network in networks for address in (network[0], network[-1])]
+
+    def heard(source: str) -> Heard:
+        side = Side.PUBLIC6 if ":" in source else Side.PUBLIC
+        return scan_tcp(edge, source, web.address(side), (SSH_PORT, 80, HTTPS_PORT))
+
     with ThreadPoolExecutor(4) as pool:
-        heard = pool.map(lambda source: scan_tcp(edge, source, address, (22, 80, 443)).passed, sources)
-    assert dict(zip(sources, heard, strict=True)) == {source: {443} for source in sources}
+        passed = [one.passed for one in pool.map(heard, sources)]
+    assert dict(zip(sources, passed, strict=True)) == {source: {HTTPS_PORT} for source in sources}
 
 
-@pytest.mark.parametrize("role", list(SLOTS))
-def test_ipv6_lets_in_the_edge_alone(field: Field, role: Role) -> None:
-    """Droplets have no public IPv6 address, but their cards have one on the link: a cable of the test's own leads
-    there, past the cloud's firewall."""
-    [target] = [target for target in field.targets if target.role is role]
-    with ipv6_cable(field, target) as ask:
-        assert ask(22, STRANGER_IPV6) is Answer.SILENT
-        assert ask(22, EDGE_IPV6) is Answer.SILENT
-        assert ask(443, STRANGER_IPV6) is Answer.SILENT
-        assert ask(443, EDGE_IPV6) is (Answer.OPEN if role is Role.WEB else Answer.SILENT)
-        with without_machine_firewall(field):
-            assert ask(22, STRANGER_IPV6) is Answer.OPEN, "the control: without the rules SSH is heard"
+def test_visitors_are_served_by_a_member_over_ipv6(stack: LiveStack, field: Field) -> None:
+    """The member's name has a record of each family, and the edge asks it at either address."""
+    [web] = [target for target in field.targets if target.role is Role.WEB]
+    with counted(field, web) as seen:
+        asyncio.run(until(lambda: visited_over_ipv6(stack, seen)))
 
 
-# Of https://www.cloudflare.com/ips/
-EDGE_IPV6 = "2400:cb00::f"
-STRANGER_IPV6 = "2001:db8::f"
+async def visited_over_ipv6(stack: LiveStack, seen: Callable[[], Awaitable[int]]) -> bool:
+    """Each visit is served, whichever way the edge takes."""
+    assert stack.visit().member == "web-1"
+    return await seen() > 0
 
 
 @contextmanager
-def ipv6_cable(field: Field, target: Target) -> Iterator[Callable[[int, str], Answer]]:
-    """A second cable to a machine; yields what a connection over it to a port, from an address, meets."""
-    plan = field.sandbox.plan
-    # Named as the sandbox's own, so that `down` would take it away if this test is killed.
-    desk, machine = f"{plan.internet}6", plan.droplet(target.droplet["id"])
-    run(f"ip netns add {desk}")
+def counted(field: Field, target: Target) -> Iterator[Callable[[], Awaitable[int]]]:
+    """Tells how many packets for the site came to a machine over IPv6 since this began."""
+    inside, number = field.sandbox.inside, target.droplet["id"]
+    asyncio.run(
+        inside.run(number, "nft insert rule inet flotilla input ip6 saddr @edge6 tcp dport 443 counter")
+    )
+
+    async def seen() -> int:
+        listed = await inside.run(number, "nft list chain inet flotilla input")
+        return int(listed.partition("counter packets ")[2].split()[0])
+
     try:
-        run(f"ip -n {desk} link add near type veth peer name far6 netns {machine}")
-        for line in (
-            f"{desk} address add {EDGE_IPV6}/128 dev near nodad",
-            f"{desk} address add {STRANGER_IPV6}/128 dev near nodad",
-            f"{desk} link set near up",
-            f"{machine} address add fe80::e/64 dev far6 nodad",
-            f"{machine} link set far6 up",
-            f"{machine} route add {EDGE_IPV6}/128 dev far6",
-            f"{machine} route add {STRANGER_IPV6}/128 dev far6",
-        ):
-            run(f"ip -n {line}")
-        yield lambda port, source: Vantage(desk).probe("fe80::e%near", port, source=source, seconds=1)
+        yield seen
     finally:
-        run(f"ip netns del {desk}")
-
-
-def run(line: str) -> None:
-    subprocess.run(line.split(), check=True)
-
-
-@pytest.mark.parametrize("role", list(SLOTS))
-def test_no_port_is_open_for_a_moment_while_a_machine_boots(
-    stack: LiveStack, field: Field, role: Role
-) -> None:
-    """The image's first boot as this slot and a second one, SYNs all the time, without the cloud's firewall."""
-    sandbox, old = stack.sandbox, stack.droplet(SLOTS[role])
-    seed = sandbox.home / "machines" / str(old["id"]) / "seed" / "user-data"
-    order = {"name": f"{SLOTS[role]}-boot", "image": old["image"]["id"], "vpc_uuid": old["vpc_uuid"]}
-    with droplet(sandbox, **order, user_data=seed.read_text()) as made:
-        with watched(field, Target(role, made)) as first:
-            asyncio.run(booted(sandbox, made["id"]))
-        with watched(field, Target(role, made)) as second:
-            action = {"type": "power_cycle"}
-            sandbox.api("POST", f"droplets/{made['id']}/actions", action)
-            asyncio.run(restarted(sandbox, made["id"]))
-    for heard in (first, second):
-        for place in field.places:
-            allowed = field.expected(place, role, Layer.MACHINE)
-            assert heard[place.name].passed <= allowed, place.name
-        assert heard["admin"].opened == {22}, "the SYNs did come there"
-
-
-def test_the_boot_probe_hears_an_open_machine(stack: LiveStack, field: Field) -> None:
-    """The control: a plain Debian has no filter, and anyone may reach its SSH as soon as it listens."""
-    with (
-        droplet(stack.sandbox, name="open", image="debian-13-x64") as made,
-        watched(field, Target(Role.WEB, made)) as heard,
-    ):
-        asyncio.run(booted(stack.sandbox, made["id"]))
-    assert 22 in heard["internet"].opened
-    assert 443 in heard["internet"].refused
-
-
-async def restarted(sandbox: LiveSandbox, number: int) -> None:
-    """Until the action is done and the machine has booted again."""
-
-    async def done() -> bool:
-        actions = sandbox.api("GET", f"droplets/{number}/actions")["actions"]
-        return all(action["status"] == "completed" for action in actions)
-
-    await until(done, _BOOT_SECONDS)
-    await booted(sandbox, number)
-
-
-@contextmanager
-def watched(field: Field, target: Target) -> Iterator[dict[str, Heard]]:
-    """SYNs from everywhere outside the stack every 5 ms until the block ends; what was heard by then, by place."""
-    ports = (22, 80, 111, 443, 3306, 5355, 8000, 8099)
-    places = [place for place in field.places if place.member is None]
-    heard = {place.name: Heard(frozenset(), frozenset()) for place in field.places}
-    stop = threading.Event()
-
-    def watch(place: Place) -> None:
-        with probing(place.vantage, place.source, target.address(place.side), ports) as ask:
-            while not stop.wait(_SYN_EVERY_SECONDS):
-                heard[place.name] = ask()
-
-    threads = [threading.Thread(target=watch, args=(place,)) for place in places]
-    for thread in threads:
-        thread.start()
-    try:
-        yield heard
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+        asyncio.run(inside.run(number, "systemctl reload nftables"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import http.client
 import json
 import os
 import ssl
@@ -196,10 +197,10 @@ async def play_peer(web: Guest) -> None:
         ip route add {PEER}/32 dev peer0 src {web.private_address}; ip -n peer route add {web.private_address}/32 dev eth0
         mkdir -p /run/peer
         cat > /run/peer/tell <<'END'
-n=0
+n=0; e=0
 while sleep 0.2; do
-    n=$((n + 10))
-    echo '{{"state": "open", "closing": false, "trouble": "", "requests": '$n', "errors": 0}}' > /run/peer/new
+    n=$((n + 10)); [ -e /run/peer/suffers ] && e=$((e + 10))
+    echo '{{"state": "open", "closing": false, "trouble": "", "requests": '$n', "errors": '$e'}}' > /run/peer/new
     mv /run/peer/new /run/peer/status; touch /run/peer/ready
 done
 END
@@ -324,6 +325,39 @@ async def test_the_edges_addresses_are_followed_and_the_last_good_ones_kept(lab:
         "systemd-analyze security --no-pager --threshold=25 flotilla-edge-ranges.service >/dev/null"
     )
     assert knock(lab, web) is Answer.OPEN
+
+
+async def test_errors_close_a_member_unless_its_peers_have_them_too(
+    lab: RoleLab, web: Guest, client: Path
+) -> None:
+    """Visitors get 503 here, as this site has no database."""
+
+    def visit() -> bool:
+        try:
+            connection = lab.connection(web, client=client)
+            status, _ = ask(connection)
+        except (OSError, http.client.HTTPException):
+            return False
+        connection.close()
+        assert status == 503
+        return True
+
+    async def visit_for(seconds: float) -> float:
+        """Seconds until the member refused, or all of them."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds and await asyncio.to_thread(visit):
+            pass
+        return passed
+
+    await web.run("touch /run/peer/suffers")
+    assert await visit_for(4) >= 4
+    await web.run("rm /run/peer/suffers")
+    await asyncio.sleep(3)  # what was seen with the peer's errors is over
+    seconds = await visit_for(10)
+    assert knock(lab, web) is Answer.REFUSED
+    print(f"answers 503: refused after {seconds:.2f} s")
+    assert seconds < 3
+    assert "were answered with 5xx" in str((await status(web))["reason"])
 
 
 async def test_a_drain_leaves_and_works_while_the_fence_is_closed(web: Guest) -> None:

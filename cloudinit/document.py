@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import yaml
@@ -16,7 +18,7 @@ class PayloadTooLargeError(ValueError):
     """The rendered user data is larger than a cloud takes."""
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """Texts of several lines as literal blocks: a person who debugs a boot reads them."""
 
 
@@ -25,26 +27,38 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
-_Dumper.add_representer(str, _text)
+Dumper.add_representer(str, _text)
 
 
 def cloud_config(document: Mapping[str, object]) -> str:
     """User data of a cloud-config document, keys in the order given."""
-    body = yaml.dump(
-        dict(document),
-        Dumper=_Dumper,
-        sort_keys=False,
-        width=1_000_000,
-        allow_unicode=True,
-        default_flow_style=False,
-    )
-    text = f"#cloud-config\n{body}"
+    text = "#cloud-config\n" + "".join(_part(key, value) for key, value in document.items())
     size = len(text.encode())
     if size > MAX_USER_DATA_BYTES:
-        largest = max(document, key=lambda key: len(yaml.dump(document[key], Dumper=_Dumper)))
+        largest = max(document, key=lambda key: len(yaml.dump(document[key], Dumper=Dumper)))
         raise PayloadTooLargeError(
             f"the user data has {size} bytes and clouds take {MAX_USER_DATA_BYTES}; its largest part is "
             f"`{largest}`. Give fewer or shorter SSH keys and firewall sources; files belong into the image "
             f"(`fleet bake`), not into user data"
         )
     return text
+
+
+def _part(key: str, value: object) -> str:
+    """One key of a document; a list piece by piece, for most pieces are the same for all machines of a tier."""
+    if isinstance(value, list) and value:
+        return f"{key}:\n" + "".join(_dumped(json.dumps([item])) for item in value)
+    return _dumped(json.dumps({key: value}))
+
+
+@lru_cache(maxsize=256)  # dumping is slow, and a preview of a large fleet is mostly that
+def _dumped(piece: str) -> str:
+    dumped: str = yaml.dump(
+        json.loads(piece),
+        Dumper=Dumper,
+        sort_keys=False,
+        width=1_000_000,
+        allow_unicode=True,
+        default_flow_style=False,
+    )
+    return dumped

@@ -153,9 +153,7 @@ def packet_filter(config: MachineConfig) -> str:
         for inbound in config.inbound
         for rule in inbound_rules(inbound, "goto fence" if fence and inbound.port == SITE_PORT else "accept")
     ]
-    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(
-        slot=config.slot, rules=rules, fence=fence
-    )
+    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(rules=rules, fence=fence)
 
 
 def inbound_rules(inbound: Inbound, verdict: str = "accept") -> list[str]:

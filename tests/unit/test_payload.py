@@ -12,7 +12,7 @@ import yaml
 
 from cloudinit import archive, roles
 from cloudinit.archive import File
-from cloudinit.document import MAX_USER_DATA_BYTES, PayloadTooLargeError, cloud_config
+from cloudinit.document import MAX_USER_DATA_BYTES, Dumper, PayloadTooLargeError, cloud_config
 from cloudinit.release import Release, from_directory
 from cloudinit.roles import common
 from fleet import commands
@@ -148,6 +148,21 @@ def test_too_much_user_data_is_an_error_with_size_limit_and_fix() -> None:
 
 def test_texts_of_several_lines_are_readable_blocks() -> None:
     assert cloud_config({"a": "x\ny\n"}) == "#cloud-config\na: |\n  x\n  y\n"
+
+
+@pytest.mark.parametrize("scratch", [None, roles.WebImage(release=release(), packages=("python3-redis",))])
+def test_a_document_is_dumped_piece_by_piece_as_it_would_be_in_one(scratch: roles.WebImage | None) -> None:
+    """Other bytes would replace every machine."""
+    text = roles.web.boot(web(from_scratch=scratch))
+    whole = yaml.dump(
+        document(text),
+        Dumper=Dumper,
+        sort_keys=False,
+        width=1_000_000,
+        allow_unicode=True,
+        default_flow_style=False,
+    )
+    assert text == f"#cloud-config\n{whole}"
 
 
 def test_a_wrong_machine_is_refused_when_it_is_rendered() -> None:

@@ -77,9 +77,8 @@ def test_an_unready_canary_is_watched_even_before_the_first_visitor() -> None:
         (40, 5, (200, 20), Outcome.WAIT),  # the others suffer as much: a shared dependency
         (40, 40, (200, 200), Outcome.WAIT),
         (5, 5, (5, 5), Outcome.WAIT),
-        (5, 5, (5, 0), Outcome.BAD),
-        (5, 5, (1, 0), Outcome.WAIT),  # one visit elsewhere is no measure yet
-        (20, 20, (1, 0), Outcome.BAD),
+        (5, 5, (20, 0), Outcome.BAD),
+        (3, 3, (20, 0), Outcome.WAIT),
         (400, 30, (2000, 20), Outcome.BAD),  # a busy site, seven times the usual rate
         (400, 6, (2000, 20), Outcome.WAIT),  # within chance
     ],
@@ -104,6 +103,7 @@ def test_with_nobody_to_compare_with_a_tenth_of_failed_visits_is_too_much(
     errors: int, outcome: Outcome
 ) -> None:
     assert verdict(member(status(fast=20, errors=errors)), member(name="web-2")).outcome is outcome
+    assert verdict(member(status(fast=20, errors=errors)), member(status(fast=1))).outcome is outcome
     assert verdict(member(status(fast=20, errors=errors))).outcome is outcome
 
 

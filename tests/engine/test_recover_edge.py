@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from fleet.cloudflare import Cloudflare
 from tests.engine.local_cloud import until
 from tests.engine.site import Site, now
+from tests.pems import new_key, private_pem, self_signed_pem
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 UPLOAD = r"/origin_tls_client_auth$"
 SIGNATURE = r"/certificates$"
+REFUSED = 1  # the engine's exit code when a program fails
 KINDS = {"edge-client": UPLOAD, "edge-origin": SIGNATURE}
 
 
@@ -69,3 +72,23 @@ def asked(site: Site, since: float, name: str) -> list[bool]:
         for request in site.cloud.changes(since)
         if request.method == "POST" and request.path.endswith(end)
     ]
+
+
+def test_a_zone_with_somebody_elses_certificate_is_refused_before_anything_is_made(site: Site) -> None:
+    config = site.cloud.config
+    edge = Cloudflare.at(f"http://127.0.0.1:{config.port}/client/v4", config.cloudflare_token)
+    name = site.config["flotilla:edge"]["zone"]
+    zone = edge.zone_id(name)
+    key = new_key()
+    pair = {"certificate": self_signed_pem(key, "Somebody"), "private_key": private_pem(key)}
+    made = edge.api.call("POST", f"/zones/{zone}/origin_tls_client_auth", body=pair)["result"]
+    began = now()
+
+    run = site.act("preview", expect=REFUSED)
+
+    [line] = [line for line in run.printed.splitlines() if "flotilla:edge.zone" in line]
+    assert f'"{name}"' in line
+    assert "give this stack a zone of its own" in line
+    report = site.recover()
+    assert (report["removed_certificates"], report["foreign_certificates"]) == ([], [made["id"]])
+    assert site.cloud.changes(began) == []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
 from fleet.identity import Identity
 from tests.engine.site import NEXT_WEB_IMAGE, Site, now
+from tests.engine.test_rollout import fence
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 def fragments(identity: Identity, seed: str) -> dict[str, str]:
@@ -20,7 +23,8 @@ def fragments(identity: Identity, seed: str) -> dict[str, str]:
         "deploy key": identity.deploy_key().private_openssh,
         "host key of web-1": identity.host_key("web-1").private_openssh,
         "host key of database-1": identity.host_key("database-1").private_openssh,
-        "key of the site": identity.certificate("web", dns=["example.com"]).private_key_pem,
+        "key of the site": identity.origin_request("www.example.com", 1).private_key_pem,
+        "key of the edge": identity.certificate("edge/1", client=True).private_key_pem,
     }
     # Keys: a line from the middle, where nothing is common to all keys of a kind.
     return {
@@ -33,15 +37,31 @@ def found(canaries: dict[str, str], text: str) -> set[str]:
     return {name for name, fragment in canaries.items() if fragment in text}
 
 
+def environments() -> str:
+    """Of all processes of this machine that can be read."""
+    texts: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is somebody else's
+            texts.append(path.read_text(errors="replace"))
+    assert texts, "nothing was read"
+    return "\n".join(texts)
+
+
 def test_no_secret_is_where_it_does_not_belong(site: Site) -> None:
     canaries = fragments(Identity.from_seed(site.template.seed), site.template.seed)
+    site.cloud.script(program="flotilla-fence status", stdout=fence("open"))
     began = now()
     printed = site.act("up", "--diff").printed
-    site.set("web", image=NEXT_WEB_IMAGE, count=2)
+    # With a canary, whose watch is handed the seed.
+    site.set("web", image=NEXT_WEB_IMAGE, count=2, rollout={"canary_seconds": 1})
     printed += site.act("preview", "--diff").printed
     printed += site.act("up", "--diff").printed
     printed += site.act("refresh", "--diff").printed
     assert found(canaries, printed) == set()
+
+    assert "web-canary" in printed
+    assert found(canaries, (site.cloud.home / "daemon.log").read_text()) == set()
+    assert found(canaries, environments()) == set(), "a process outlives the runs, and has been told too much"
 
     files = [path for path in (site.root / "state").rglob("*") if path.is_file()]
     assert any(site.stack in path.name for path in files)
@@ -63,4 +83,4 @@ def test_no_secret_is_where_it_does_not_belong(site: Site) -> None:
         belongs = {"database password", "key of the site"} if "flotilla-receive" in ran.command else set()
         assert found(canaries, ran.stdin) <= belongs, ran.command
     delivered = {name for ran in site.cloud.commands(began) for name in found(canaries, ran.stdin)}
-    assert "database password" in delivered, "the search finds what is there"
+    assert delivered == {"database password", "key of the site"}, "the search finds what is there"

@@ -77,25 +77,55 @@ volume = digitalocean.Volume("database-1-data", region="lon1", size=1)
 wall = firewall("database", 3306, ["10.20.0.0/20"])
 machine("database-1", "database", wall, [volume.id])
 wall = firewall("web", 443, [*ranges.ipv4_cidrs, *ranges.ipv6_cidrs])
-previous: list[pulumi.Resource] = []
+signed = cloudflare.OriginCaCertificate(
+    "edge-origin", csr="request", hostnames=["www.foobar.dev"], request_type="origin-ecc"
+)
+client = cloudflare.AuthenticatedOriginPullsCertificate(
+    "edge-client", zone_id=zone.zone_id, certificate="certificate", private_key=PRIVATE_KEY
+)
+cloudflare.AuthenticatedOriginPullsSettings(
+    "edge-pulls", zone_id=zone.zone_id, enabled=True, opts=pulumi.ResourceOptions(depends_on=[client])
+)
+for setting, value in (("ssl", "strict"), ("min_tls_version", "1.2"), ("always_use_https", "on")):
+    cloudflare.ZoneSetting(f"edge-{setting}", zone_id=zone.zone_id, setting_id=setting, value=value)
+
+droplets: list[digitalocean.Droplet] = []
+drains: list[pulumi.Resource] = []
 for number in range(1, COUNT + 1):
-    slot = f"web-{number}"
-    droplet, gate = machine(slot, "web", wall)
-    drain = local.Command(
-        f"{slot}-drain",
-        delete="drain",
-        environment={"HOST": droplet.ipv4_address, "KEY": PRIVATE_KEY},
-        triggers=[droplet.id],
-        opts=pulumi.ResourceOptions(depends_on=[gate]),
+    droplet, gate = machine(f"web-{number}", "web", wall)
+    droplets.append(droplet)
+    drains.append(
+        local.Command(
+            f"web-{number}-drain",
+            delete="drain",
+            environment={"HOST": droplet.ipv4_address, "KEY": PRIVATE_KEY},
+            triggers=[droplet.id],
+            opts=pulumi.ResourceOptions(depends_on=[gate]),
+        )
     )
-    record = cloudflare.DnsRecord(
-        f"{slot}-dns",
+previous: pulumi.Resource = local.Command(
+    "web-peers",
+    create="peers",
+    stdin=PRIVATE_KEY,
+    triggers=[droplet.id for droplet in droplets],
+    opts=pulumi.ResourceOptions(depends_on=drains),
+)
+for number, (droplet, drain) in enumerate(zip(droplets, drains, strict=True), start=1):
+    previous = cloudflare.DnsRecord(
+        f"web-{number}-dns",
         zone_id=zone.zone_id,
         name="www.foobar.dev",
         type="A",
         content=droplet.ipv4_address,
         ttl=1,
         proxied=True,
-        opts=pulumi.ResourceOptions(depends_on=[drain, *previous]),
+        opts=pulumi.ResourceOptions(depends_on=[drain, previous]),
     )
-    previous = [record]
+    if number == 1 and COUNT > 1:
+        previous = local.Command(
+            "web-canary",
+            create="canary",
+            environment={"KEY": PRIVATE_KEY},
+            triggers=[droplet.id],
+            opts=pulumi.ResourceOptions(depends_on=[previous]),
+        )

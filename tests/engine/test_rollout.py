@@ -106,6 +106,14 @@ def test_growth_and_shrinking_touch_no_other_member(site: Site) -> None:
     site.check_whole(2)
 
 
+def test_more_members_than_the_account_takes_are_refused_before_any_is_made(site: Site) -> None:
+    site.set("web", count=30)
+    began = now()
+    run = site.up(expect=1)
+    assert "the account may have 25 machines and has 0; this update needs 31 more" in run.printed
+    assert site.cloud.changes(began) == []
+
+
 def test_a_partial_rollout_stops_where_it_is_told_and_goes_on(site: Site) -> None:
     site.set("web", count=2)
     site.up()

@@ -1,4 +1,4 @@
-"""Whatever happens to a fleet that serves, its visitors lose nothing: 200 requests/s through three points of presence.
+"""Whatever happens to a fleet that serves, its visitors lose nothing; they come through three points of presence.
 
 The tests tell one story on one stack, each leaving it serving. What a drain is made of is proven by leaving out one
 step at a time, which must cost requests: else a count of none would prove nothing.
@@ -6,6 +6,9 @@ step at a time, which must cost requests: else a count of none would prove nothi
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +26,9 @@ from tests.load.visitors import lay_site, visitors
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(600)]
 
-BUSY = Profile(rate=200)
+# Requests per second; a host that others keep busy cannot serve as many, and then this counts its own queue.
+RATE = float(os.environ.get("FLOTILLA_LOAD_RATE", "100"))
+BUSY = Profile(rate=RATE)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +101,78 @@ def refused(stack: LiveStack, good: str, *words: str) -> None:
     assert [word for word in ("web-1", *words) if word not in printed] == [], printed
     left = {droplet["id"] for droplet in stack.sandbox.api("GET", "droplets")["droplets"]}
     assert left == {*droplets(stack).values(), stack.droplet("database-1")["id"]}
+
+
+def test_certificates_are_rotated(stack: LiveStack) -> None:
+    before = shown_certificate(stack)
+    stack.configure("edge.rotation", 2)
+    with visitors(stack, BUSY) as seen:
+        stack.up()
+    unharmed(seen)
+    assert shown_certificate(stack) != before
+
+
+def shown_certificate(stack: LiveStack) -> str:
+    """What a member shows the edge."""
+    line = "openssl x509 -noout -fingerprint -in /etc/flotilla/current/secrets/tls.crt"
+    return asyncio.run(stack.sandbox.inside.run(stack.droplet("web-1")["id"], line))
+
+
+def test_a_further_edge_range_replaces_nothing(stack: LiveStack) -> None:
+    before, published = droplets(stack), stack.sandbox.control("GET", "edge/ranges")
+    more = {"ipv4_cidrs": [*published["ipv4_cidrs"], "151.101.0.0/16"], "ipv6_cidrs": published["ipv6_cidrs"]}
+    try:
+        with visitors(stack, BUSY) as seen:
+            stack.sandbox.control("PUT", "edge/ranges", more)
+            for number in before.values():
+                asyncio.run(stack.sandbox.inside.run(number, "systemctl start flotilla-edge-ranges.service"))
+            stack.up()
+    finally:
+        stack.sandbox.control("DELETE", "edge/ranges")
+    unharmed(seen)
+    assert droplets(stack) == before
+
+
+# How one member breaks, and for how many seconds visits that come then may fail: the fence sees it, and closes. One
+# that hangs was serving a moment ago, so it is asked four times before it counts as broken and not as busy.
+FAULTS = {
+    "killed": ("systemctl kill --signal=KILL flotilla-app.service", 2.0),
+    "answers 500": ("echo 500 > /run/load-fault", 2.0),
+    "hangs": ("echo hang > /run/load-fault", 5.0),
+}
+MENDED = "rm -f /run/load-fault; systemctl restart flotilla-app.service; /usr/local/sbin/flotilla-fence hold --reason mended; /usr/local/sbin/flotilla-fence release"
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_one_broken_member_is_fenced_within_seconds(stack: LiveStack, fault: str) -> None:
+    number, (command, seconds) = stack.droplet("web-2")["id"], FAULTS[fault]
+    try:
+        with visitors(stack, Profile(rate=RATE, timeout_seconds=8)) as seen:
+            time.sleep(4)
+            asyncio.run(stack.sandbox.inside.run(number, command))
+            broken = time.monotonic()
+            time.sleep(8)
+    finally:
+        asyncio.run(stack.sandbox.inside.run(number, MENDED))
+        await_open(stack, number)
+    report, ledger = seen.result()
+    last = max((failure.at - broken for failure in report.failures), default=0.0)
+    print(f"{fault}: {len(report.failures)} failed, the last one {last:.1f} s after the fault")
+    assert report.after(broken + seconds) == (), failures(report)
+    assert (ledger.doubled, ledger.lost) == ((), ())
+
+
+def await_open(stack: LiveStack, number: int) -> None:
+    """The member's fence opens by itself."""
+    deadline = time.monotonic() + 90
+    state = ""
+    while time.monotonic() < deadline:
+        said = asyncio.run(stack.sandbox.inside.run(number, "/usr/local/sbin/flotilla-fence status --json"))
+        state = json.loads(said)["state"]
+        if state == "open":
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"the fence of droplet {number} stays {state}")
 
 
 @pytest.mark.parametrize("step", list(Step))

@@ -1,4 +1,4 @@
-"""`make bench`: prints the table of docs/benchmarks.md. Takes about ten minutes; needs root for the machines."""
+"""`make bench`: prints the table of docs/benchmarks.md. Takes about twenty minutes; needs root for the machines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import previews, stack
+from tests.bench import previews, rollouts, stack
 from tests.bench.bed import Bed, bed
 from tests.bench.table import Row, markdown
 
 _PARTS: tuple[tuple[str, Callable[[Bed], Iterator[Row]]], ...] = (
     ("none", previews.measure),
     ("real", stack.measure),
+    ("real", rollouts.measure),
 )
 
 

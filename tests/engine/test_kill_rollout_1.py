@@ -1,0 +1,32 @@
+"""`kill -9` of a rollout at points spread over it, then `fleet recover` and `up`: part 1 of 4, for they run side by
+side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.engine.kill import Point
+from tests.engine.rollouts import Rollouts, kill_numbers
+from tests.engine.site import Site
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def rollouts(module_site: Site) -> Rollouts:
+    return Rollouts.of(module_site)
+
+
+@pytest.fixture(scope="module")
+def points(rollouts: Rollouts) -> Sequence[Point]:
+    return rollouts.points()
+
+
+@pytest.mark.parametrize("number", kill_numbers(0))
+def test_a_rollout_killed_anywhere_is_finished(
+    rollouts: Rollouts, points: Sequence[Point], number: int
+) -> None:
+    print(f"killed at {points[number]}")
+    rollouts.killed(points[number])

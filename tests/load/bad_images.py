@@ -16,7 +16,7 @@ _PER_BOOT: Final = "/var/lib/cloud/scripts/per-boot/10-broken"
 # By what is wrong: how a good image is spoiled after its bake, and what the update must say of it.
 SPOILED: Final = {
     "manifest": (f"echo '# changed by hand' >> {_SITE}", "FAIL manifest"),
-    "package": ("dpkg --remove --force-depends python3-pymysql", "FAIL manifest"),
+    "package": ("dpkg --remove --force-depends python3-pymysql", "FAIL packages"),
     "cloud-init": (
         f"printf '#!/bin/sh\\nexit 1\\n' > {_PER_BOOT} && chmod 755 {_PER_BOOT}",
         "cloud-init",

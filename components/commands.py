@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +15,9 @@ from fleet import commands, config
 # How often a machine that is still booting is dialled; with pauses of up to 5 s that is about five minutes.
 # https://www.pulumi.com/registry/packages/command/api-docs/remote/command/#connection
 DIAL_TRIES = 60
+
+# `virtualenv` in Pulumi.yaml.
+_PYTHON = ".venv/bin/python"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +210,8 @@ def drain_command(slot: str, times: DrainTimes) -> str:
 
 
 def at_desk(arguments: str) -> str:
-    """The shell line of a command of the operator's desk. It may run on another computer than the one that wrote
-    the state, so the interpreter's path is only tried first."""
-    python = shlex.quote(sys.executable)
-    return f"if [ -x {python} ]; then exec {python} -m fleet.cli {arguments}; else exec fleet {arguments}; fi"
+    """The shell line of a command of the operator's desk, the same on every computer, so that a state written on one
+    shows no changes on another. Commands run in the program's directory, where Pulumi.yaml has the environment."""
+    return (
+        f"if [ -x {_PYTHON} ]; then exec {_PYTHON} -m fleet.cli {arguments}; else exec fleet {arguments}; fi"
+    )

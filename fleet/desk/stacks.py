@@ -46,8 +46,8 @@ def recover(stack: Stack, as_json: Json = False) -> None:
     """Make a stack fit for `pulumi up` again after a run that failed or was killed.
 
     Releases the locks of dead runs (never of a living one: exit code 3), finds out what became of creates that
-    were cut off (what was made is adopted, an unfinished droplet removed), then refreshes the state. After any
-    failure:
+    were cut off (what was made is adopted, an unfinished droplet removed), then refreshes the state. The stack's
+    own certificates at the edge that no state knows are removed; other people's are only named. After any failure:
 
         fleet recover -s STACK && pulumi up -s STACK
     """

@@ -37,7 +37,7 @@ class Import:
 
 
 def sources() -> list[Path]:
-    packages = (*PRODUCT, "sandbox", "toolchain")
+    packages = (*PRODUCT, "sandbox", "toolchain", "review")
     return [
         ROOT / "__main__.py",
         *(path for package in packages for path in sorted((ROOT / package).rglob("*.py"))),
@@ -223,5 +223,15 @@ def test_the_app_knows_nothing_of_flotilla() -> None:
         for found in ALL
         if within(found.importer, "app")
         and within(found.imported, "components", "cloudinit", "fleet", "policy")
+    ]
+    assert not wrong, [str(found) for found in wrong]
+
+
+def test_the_review_of_changes_uses_commands_only() -> None:
+    """It runs two versions of everything side by side, so it may know neither from inside."""
+    others = (*PRODUCT, "sandbox", "toolchain")
+    wrong = [found for found in ALL if within(found.importer, "review") and within(found.imported, *others)]
+    wrong += [
+        found for found in ALL if within(found.imported, "review") and not within(found.importer, "review")
     ]
     assert not wrong, [str(found) for found in wrong]

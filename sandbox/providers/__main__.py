@@ -22,6 +22,8 @@ from sandbox.providers.serve import PACKAGES, serving
 def main() -> int:
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    # Otherwise some lines for each command of each update.
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
     ports = {package.name: getattr(arguments, f"{package.name}_port") for package in PACKAGES}
     try:
         asyncio.run(_serve(ports, arguments.ports_file))

@@ -84,6 +84,32 @@ def test_an_app_that_cannot_start_stops_at_the_gate(stack: LiveStack) -> None:
     refused(stack, good, "FAIL", "this release cannot start")
 
 
+# What a release does that passes its gate, and for how many seconds visits may fail until the canary is fenced: the
+# watch looks every second and wants a few failed visits before it says so.
+PASSES_ITS_GATE = {"failing_app": 6.0, "slow_app": 0.0}
+
+
+@pytest.mark.parametrize("variant", list(PASSES_ITS_GATE))
+def test_a_release_that_passes_its_gate_stops_at_the_canary(stack: LiveStack, variant: str) -> None:
+    good, others = stack.setting("web.image"), stack.droplet("web-2")["id"]
+    bake(stack, variant)
+    with visitors(stack, BUSY) as seen:
+        printed = stack.pulumi("up", "--yes", "--skip-preview", expect=1)
+    report, ledger = seen.result()
+    assert "the canary web-1" in printed, printed
+    assert "it is fenced" in printed, printed
+    assert {failure.status for failure in report.failures} <= {500}, failures(report)
+    moments = [failure.at for failure in report.failures] or [0.0]
+    print(f"{variant}: {len(report.failures)} failed in {max(moments) - min(moments):.1f} s")
+    assert max(moments) - min(moments) <= PASSES_ITS_GATE[variant], failures(report)
+    assert (ledger.doubled, ledger.lost) == ((), ())
+    assert others in {droplet["id"] for droplet in stack.sandbox.api("GET", "droplets")["droplets"]}
+    with visitors(stack, BUSY) as seen:
+        stack.configure("web.image", good)
+        stack.up()
+    unharmed(seen)
+
+
 @pytest.mark.parametrize("wrong", sorted(SPOILED))
 def test_a_spoiled_image_stops_at_the_gate(stack: LiveStack, wrong: str) -> None:
     good, (command, said) = stack.setting("web.image"), SPOILED[wrong]

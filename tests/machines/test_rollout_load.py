@@ -201,16 +201,26 @@ def await_open(stack: LiveStack, number: int) -> None:
     raise AssertionError(f"the fence of droplet {number} stays {state}")
 
 
+# Some of what a step saves is a matter of moments.
+TRIES = 3
+
+
 @pytest.mark.parametrize("step", list(Step))
 def test_a_drain_loses_nothing(stack: LiveStack, step: Step) -> None:
-    unharmed(leave(stack, "web-2", CONDITIONS[step]))
+    report, ledger = leave(stack, "web-2", CONDITIONS[step]).result()
+    assert report.requests > 0, "nobody came"
+    assert len(report.failures) <= CONDITIONS[step].bearable, failures(report)
+    assert (ledger.doubled, ledger.lost) == ((), ())
 
 
 @pytest.mark.parametrize("step", list(Step))
 def test_a_drain_without_one_step_loses_requests(stack: LiveStack, step: Step) -> None:
-    report, _ = leave(stack, "web-2", CONDITIONS[step], without=step).result()
-    assert report.failures, f"nothing was lost without {step}: the load does not show what it is for"
-    print(failures(report))
+    lost: list[int] = []
+    while len(lost) < TRIES and sum(lost) <= CONDITIONS[step].bearable * len(lost):
+        report, _ = leave(stack, "web-2", CONDITIONS[step], without=step).result()
+        print(failures(report))
+        lost.append(len(report.failures))
+    assert sum(lost) > CONDITIONS[step].bearable * len(lost), f"{lost} lost without {step}: what is it for?"
 
 
 def test_after_all_this_the_stack_is_what_its_config_says(stack: LiveStack) -> None:

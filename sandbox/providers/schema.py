@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,22 +112,24 @@ class Naming:
     lower_case: bool = False
 
 
-class Operations:
+class Operations(ABC):
     """What a resource does in its cloud; `Call` holds what each needs."""
 
+    @abstractmethod
     async def create(self, call: Call) -> Created:
-        raise NotImplementedError
+        """Make it; its id, and its outputs."""
 
+    @abstractmethod
     async def read(self, call: Call) -> Values | None:
         """The outputs as they are now; None when the object is gone."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def update(self, call: Call) -> Values:
         """Make `call.changed` true in the cloud; the outputs afterwards."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def delete(self, call: Call) -> None:
-        raise NotImplementedError
+        """Remove it."""
 
 
 @dataclass(frozen=True, kw_only=True)

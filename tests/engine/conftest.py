@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.engine.kill", "tests.engine.local_cloud", "tests.engine.site")
+pytest.register_assert_rewrite(
+    "tests.engine.kill",
+    "tests.engine.local_cloud",
+    "tests.engine.rollouts",
+    "tests.engine.site",
+    "tests.engine.visitors",
+)
 
+from tests.engine.kill import Point  # noqa: E402
 from tests.engine.local_cloud import LocalCloud, local_cloud  # noqa: E402 - after its asserts may be rewritten
 from tests.engine.own_network import own_network  # noqa: E402
+from tests.engine.rollouts import Rollouts  # noqa: E402
 from tests.engine.site import Site, Template, make_images, make_template  # noqa: E402
 
 
@@ -60,3 +68,13 @@ def site(
     yield Site.numbered(tmp_path / "program", simulation, template, number)
     simulation.calm()
     simulation.wipe()
+
+
+@pytest.fixture(scope="module")
+def rollouts(module_site: Site) -> Rollouts:
+    return Rollouts.of(module_site)
+
+
+@pytest.fixture(scope="module")
+def points(rollouts: Rollouts) -> Sequence[Point]:
+    return rollouts.points()

@@ -9,19 +9,8 @@ import pytest
 
 from tests.engine.kill import Point
 from tests.engine.rollouts import Rollouts, kill_numbers
-from tests.engine.site import Site
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def rollouts(module_site: Site) -> Rollouts:
-    return Rollouts.of(module_site)
-
-
-@pytest.fixture(scope="module")
-def points(rollouts: Rollouts) -> Sequence[Point]:
-    return rollouts.points()
 
 
 @pytest.mark.parametrize("number", kill_numbers(2))

@@ -16,11 +16,6 @@ SERVICES = ("digitalocean", "cloudflare")
 OFTEN: dict[str, Any] = {"probability": 0.2, "seed": 4}
 
 
-@pytest.fixture(scope="module")
-def rollouts(module_site: Site) -> Rollouts:
-    return Rollouts.of(module_site)
-
-
 def roll_out(site: Site, *faults: dict[str, Any]) -> None:
     """Begin a rollout with these faults; it may end in any way."""
     for fault in faults:

@@ -17,11 +17,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 SHORT_SECONDS = 1.5
 
 
-@pytest.fixture(scope="module")
-def rollouts(module_site: Site) -> Rollouts:
-    return Rollouts.of(module_site)
-
-
 def roll_out(site: Site, point: Point, seconds: float | None) -> int:
     """Begin a rollout; from the point on no call reaches a cloud, for so long or until the engine gives up. Its exit
     code."""

@@ -1,7 +1,8 @@
 """flotilla-drain: leave the rotation without cutting a request, after the machine's record was switched or removed.
 
 1. Keep serving as ever until the edge must have seen the change and no visitor has come for a while.
-2. Lame duck: still answer, and end each connection after its answer.
+2. Lame duck: still answer, and end each connection after its answer. If visitors still come, be one for a while, so that
+   they use up what the edge keeps open: a request on its way to a connection that is closed meanwhile is lost.
 3. End what is idle: nginx closes those in a reload, and its listener stays open.
 4. Wait until no connection is left, with a cap.
 The order is the point: closing a listener or a firewall first loses the requests that are on their way.
@@ -48,10 +49,12 @@ class Drain:
         self._say(f"serving on for {pace.propagation:g} s and until {pace.quiet:g} s pass without a visitor")
         self._clock.pause(pace.propagation)
         end = self._clock.now() + pace.cap
-        if self._wait(lambda: self._quiet_for(pace.quiet), end) is None:
-            self._say(f"visitors still come after {pace.cap:g} s more")
+        quiet = self._wait(lambda: self._quiet_for(pace.quiet), end)
         lame_duck.begin(self._host)
         self._say(f"lame duck with {self._open()} connections, each ended after its answer")
+        if not quiet:
+            self._say(f"visitors still come after {pace.cap:g} s more")
+            self._clock.pause(min(pace.quiet, pace.cap))
         self._wait(self._only_idle, max(end, self._clock.now() + min(pace.quiet, pace.cap)))
         nginx_process.reload(self._host, self._clock)
         self._wait(lambda: self._open() == 0, max(end, self._clock.now() + min(pace.quiet, pace.cap)))

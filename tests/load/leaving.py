@@ -66,12 +66,10 @@ CONDITIONS: Final = {
     # An edge that is later than it promises: only its visitors tell.
     Step.QUIET: Conditions(late=5, propagation=1, quiet=2, cap=15, visits=_STEADY),
     # Visitors still come when the cap is reached, and nginx is reloaded while they are on their way.
-    Step.LAME_DUCK: Conditions(
-        late=5, propagation=1, quiet=5, cap=1, visits=_STEADY, gone=8, lossy=True, bearable=2
-    ),
+    Step.LAME_DUCK: Conditions(late=5, propagation=1, quiet=5, cap=1, visits=_STEADY, gone=8, lossy=True),
     # The same, and some of them are still being answered.
     Step.CONNECTIONS: Conditions(
-        late=2.3,
+        late=3.3,
         propagation=1,
         quiet=5,
         cap=1,

@@ -84,6 +84,12 @@ def test_visitors_who_never_stop_do_not_hold_it_for_ever(tmp_path: Path) -> None
     assert any("still come" in text for _, text in member.said)
 
 
+def test_visitors_who_still_come_use_up_open_connections_before_any_is_closed(tmp_path: Path) -> None:
+    member = Member(tmp_path, last_visit=10_000)
+    member.drain(propagation=10, quiet=5, cap=30)
+    assert member.elapsed() == pytest.approx(45, abs=1)
+
+
 def test_idle_connections_are_closed_only_when_no_request_is_under_way(tmp_path: Path) -> None:
     member = Member(tmp_path, last_visit=10_000, busy_until=33)
     member.drain(propagation=10, quiet=5, cap=20)

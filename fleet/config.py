@@ -22,6 +22,7 @@ __all__ = [
     "Bundle",
     "ConfigError",
     "DatabaseSettings",
+    "DatastoreSettings",
     "Engine",
     "Inbound",
     "MachineConfig",
@@ -30,11 +31,12 @@ __all__ = [
     "Settings",
 ]
 
-Role = Literal["web", "database"]
+Role = Literal["web", "database", "autoscaler"]
 Engine = Literal["mysql", "postgresql"]
 Protocol = Literal["tcp", "udp"]
 
 EDGE: Final = "edge"  # the named set of the edge's address ranges, filled by the bundle
+ROLE_SOURCE: Final = "role:"  # before a role's name: the named set of its machines, filled from the datastore
 ANYWHERE: Final = ("0.0.0.0/0", "::/0")
 
 # The widest ranges an edge may have; anything wider is a mistake that would open the machine to everybody.
@@ -42,6 +44,12 @@ ANYWHERE: Final = ("0.0.0.0/0", "::/0")
 WIDEST_EDGE_PREFIX: Final = {4: 8, 6: 20}
 MAX_EDGE_RANGES: Final = 1000
 MAX_SECRET_BYTES: Final = 64 * 1024
+# The controller holds what web members are handed; of a distribution's image that includes a release.
+MAX_DOCUMENT_BYTES: Final = 128 * 1024 * 1024
+
+# The two documents of the autoscaler role; fleet/controller/config.py has their schema.
+CONTROLLER_CONFIG: Final = "controller.json"
+CONTROLLER_SECRETS: Final = "controller-secrets.json"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(
@@ -55,12 +63,29 @@ _VOLUME = re.compile(r"([a-z][a-z0-9-]{0,63})?")
 _UNIT = re.compile(r"[A-Za-z0-9@._-]{1,120}\.(service|socket|timer)")
 _PATH = re.compile(r"/[A-Za-z0-9/._~-]{0,200}")
 _APP_SECRET = re.compile(r"app-[a-z0-9][a-z0-9._-]{0,58}")
+_ROLE = re.compile(r"[a-z]{1,20}")
+# https://docs.digitalocean.com/products/spaces/details/limits/
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+_ENDPOINT = re.compile(r"(https://[a-z0-9.-]{1,253}|http://(127\.0\.0\.1|localhost))(:[1-9]\d{0,4})?")
+
+# What opens the datastore, and the key that credentials in it are sealed with.
+DATASTORE_SECRETS: Final = ("datastore-access-key", "datastore-secret-key")
+DATASTORE_SEAL: Final = "datastore-seal-key"
+_DATASTORE_ALL: Final = frozenset({*DATASTORE_SECRETS, DATASTORE_SEAL})
 
 _SECRETS: Final[Mapping[Role, frozenset[str]]] = {
     "web": frozenset({"database-password", "database-ca.pem", "tls.key", "tls.crt"}),
     "database": frozenset(
         {"database-password", "database-ca.pem", "database-server.key", "database-server.crt"}
     ),
+    "autoscaler": frozenset({CONTROLLER_CONFIG, CONTROLLER_SECRETS}),
+}
+# Secrets that belong together: of each group all are given, or none.
+_GROUPS: Final[Mapping[Role, tuple[frozenset[str], ...]]] = {
+    "web": (frozenset({"tls.key", "tls.crt"}), frozenset({"database-password", "database-ca.pem"})),
+    "database": (frozenset({"database-server.key", "database-server.crt"}),),
+    "autoscaler": (),
 }
 
 
@@ -70,7 +95,7 @@ class Inbound:
 
     protocol: Protocol
     port: int
-    sources: tuple[str, ...]  # CIDRs of either family, or EDGE
+    sources: tuple[str, ...]  # CIDRs of either family, EDGE, or ROLE_SOURCE and a role
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
@@ -144,10 +169,30 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreSettings:
+    """Where the stack's datastore is, an S3 bucket; its keys travel as the secrets DATASTORE_SECRETS."""
+
+    endpoint: str  # URL of the service without a path; plain HTTP only on this machine itself
+    bucket: str
+    region: str
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        settings = cls(
+            endpoint=reader.text("endpoint", _ENDPOINT),
+            bucket=reader.text("bucket", _BUCKET),
+            region=reader.text("region", _REGION),
+        )
+        reader.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a member is told that is not secret but known only after its birth, or changed without a rebirth."""
 
     database: DatabaseSettings | None = None
+    datastore: DatastoreSettings | None = None
     server_names: tuple[str, ...] = ()  # host names the site answers to; a request for another is refused
     edge_ranges: tuple[str, ...] = ()  # CIDRs; fills the named set EDGE, and whose client address is believed
     origin_pull_ca: str = ""  # PEM; when given, only clients with a certificate of this CA are served
@@ -161,13 +206,20 @@ class Settings:
         return cls.read(Reader("settings", decode_object("settings", text)))
 
     def to_json(self) -> str:
-        return _canonical(asdict(self), indent=1)
+        return _canonical(self.as_document(), indent=1)
+
+    def as_document(self) -> dict[str, object]:
+        """As JSON objects. What is not set since it came later is left out, for members whose image is older."""
+        document = asdict(self)
+        return {key: value for key, value in document.items() if key != "datastore" or value is not None}
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
         database = reader.optional_child("database")
+        datastore = reader.optional_child("datastore")
         settings = cls(
             database=DatabaseSettings.read(database) if database else None,
+            datastore=DatastoreSettings.read(datastore) if datastore else None,
             server_names=reader.texts("server_names", check=_server_name, default=()),
             edge_ranges=reader.texts("edge_ranges", check=_edge_range, default=(), limit=MAX_EDGE_RANGES),
             origin_pull_ca=reader.checked("origin_pull_ca", _optional_certificate, default=""),
@@ -201,7 +253,7 @@ class Bundle:
 
     def to_json(self) -> str:
         """Canonical: equal bundles give equal text."""
-        return _canonical({"settings": asdict(self.settings), "secrets": dict(self.secrets)})
+        return _canonical({"settings": self.settings.as_document(), "secrets": dict(self.secrets)})
 
     def digest(self) -> str:
         """SHA-256 of the canonical text, in hexadecimal; as it covers secrets, treat it as one where they are weak."""
@@ -209,26 +261,21 @@ class Bundle:
 
     def _check_together(self, role: Role) -> None:
         names = set(self.secrets)
-        pairs = (
-            {"tls.key", "tls.crt"} if role == "web" else {"database-server.key", "database-server.crt"},
-            {"database-password", "database-ca.pem"} if role == "web" else set(),
-        )
-        for pair in pairs:
-            if names & pair and not pair <= names:
-                missing = ", ".join(sorted(pair - names))
-                raise ConfigError(f"bundle.secrets: {missing} is missing; give {' and '.join(sorted(pair))}")
-        if role == "web":
-            needed = {"database-password", "database-ca.pem"} if self.settings.database else set()
-            if not self.settings.server_names:
-                raise ConfigError("bundle.settings.server_names is empty; give the host names of the site")
-        else:
-            needed = set(_SECRETS["database"])
-            if self.settings.database is None:
-                raise ConfigError(
-                    "bundle.settings.database is missing; a database machine needs name and user"
-                )
-        if missing_secrets := sorted(needed - names):
+        for group in _GROUPS[role]:
+            if names & group and not group <= names:
+                missing = ", ".join(sorted(group - names))
+                raise ConfigError(f"bundle.secrets: {missing} is missing; give {' and '.join(sorted(group))}")
+        if role == "web" and not self.settings.server_names:
+            raise ConfigError("bundle.settings.server_names is empty; give the host names of the site")
+        if role == "database" and self.settings.database is None:
+            raise ConfigError("bundle.settings.database is missing; a database machine needs name and user")
+        if missing_secrets := sorted(self._needed(role) - names):
             raise ConfigError(f"bundle.secrets: {', '.join(missing_secrets)} missing for role {role}")
+
+    def _needed(self, role: Role) -> frozenset[str]:
+        if role != "web":
+            return _SECRETS[role]
+        return frozenset({"database-password", "database-ca.pem"} if self.settings.database else ())
 
 
 def _canonical(value: object, indent: int | None = None) -> str:
@@ -244,7 +291,15 @@ def _network(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    return text if text == EDGE else _network(text)
+    if text == EDGE or source_role(text):
+        return text
+    return _network(text)
+
+
+def source_role(source: str) -> str:
+    """The role whose machines a source of an Inbound names; empty when it names none."""
+    role = source.removeprefix(ROLE_SOURCE)
+    return role if role != source and _ROLE.fullmatch(role) else ""
 
 
 def _edge_range(text: str) -> str:
@@ -290,15 +345,20 @@ def _pem(text: str, label: str) -> str:
 
 def _secret(role: Role, name: str, value: object) -> str:
     where = f"bundle.secrets.{name}"
-    if name not in _SECRETS[role] and not (role == "web" and _APP_SECRET.fullmatch(name)):
-        known = ", ".join(sorted(_SECRETS[role])) + (" or app-<name>" if role == "web" else "")
+    taken = _SECRETS[role] | _DATASTORE_ALL
+    if name not in taken and not (role == "web" and _APP_SECRET.fullmatch(name)):
+        known = ", ".join(sorted(taken)) + (" or app-<name>" if role == "web" else "")
         raise ConfigError(
             f"bundle.secrets has the unknown name {name[:80]!r}; a {role} machine takes {known}"
         )
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where} must be a text that is not empty")
-    if len(value.encode("utf-8", "surrogatepass")) > MAX_SECRET_BYTES:
-        raise ConfigError(f"{where} is larger than {MAX_SECRET_BYTES} bytes")
+    most = MAX_DOCUMENT_BYTES if name.endswith(".json") else MAX_SECRET_BYTES
+    if len(value.encode("utf-8", "surrogatepass")) > most:
+        raise ConfigError(f"{where} is larger than {most} bytes")
+    if name.endswith(".json"):
+        decode_object(where, value)
+        return value
     try:
         if name.endswith((".crt", "ca.pem")):
             return _pem(value, "CERTIFICATE")

@@ -151,6 +151,10 @@ class Identity:
         """A password for one purpose: 256 bits as 43 URL-safe characters."""
         return base64.urlsafe_b64encode(self._derive(f"password/{purpose}", 32)).decode("ascii").rstrip("=")
 
+    def seal_key(self) -> str:
+        """What seals credentials in the datastore: a key for AES-256, in base64."""
+        return base64.b64encode(self._derive("datastore-seal", 32)).decode("ascii")
+
     def authority(self) -> CertificateAuthority:
         """The stack's certificate authority."""
         return self._authority

@@ -273,9 +273,10 @@ class Bundle:
             raise ConfigError(f"bundle.secrets: {', '.join(missing_secrets)} missing for role {role}")
 
     def _needed(self, role: Role) -> frozenset[str]:
+        opening = frozenset(DATASTORE_SECRETS if self.settings.datastore else ())
         if role != "web":
-            return _SECRETS[role]
-        return frozenset({"database-password", "database-ca.pem"} if self.settings.database else ())
+            return _SECRETS[role] | opening
+        return opening | ({"database-password", "database-ca.pem"} if self.settings.database else set())
 
 
 def _canonical(value: object, indent: int | None = None) -> str:

@@ -43,6 +43,15 @@ class Reader:
             raise ConfigError(f"{self._where}.{key} is {_shown(value)}, which does not fit {pattern.pattern}")
         return value
 
+    def long_text(self, key: str, limit: int) -> str:
+        """Any text of up to `limit` characters; it may be secret, so no error shows it."""
+        value = self._take(key)
+        if not isinstance(value, str):
+            raise ConfigError(f"{self._where}.{key} must be a text, not {_kind(value)}")
+        if len(value) > limit:
+            raise ConfigError(f"{self._where}.{key} is longer than {limit} characters")
+        return value
+
     def checked(self, key: str, check: Callable[[str], str], default: str | None = None) -> str:
         value = self._take_text(key, default)
         return self._apply(f"{self._where}.{key}", value, check)
@@ -56,6 +65,17 @@ class Reader:
 
     def integer(self, key: str, low: int, high: int) -> int:
         return _integer(f"{self._where}.{key}", self._take(key), low, high)
+
+    def optional_integer(self, key: str, low: int, high: int) -> int | None:
+        """None for null and for a key that is absent."""
+        value = self._take(key, None)
+        return None if value is None else _integer(f"{self._where}.{key}", value, low, high)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self._where}.{key} must be true or false, not {_shown(value)}")
+        return value
 
     def integers(self, key: str, low: int, high: int) -> tuple[int, ...]:
         return tuple(

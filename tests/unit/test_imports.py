@@ -19,7 +19,7 @@ SDKS = {
     "pulumi_command": "components.commands",
 }
 # What components may use of the machines' and the desk's side: schemas and pure functions, no I/O.
-FLEET_FOR_COMPONENTS = ("fleet.identity", "fleet.config", "fleet.commands")
+FLEET_FOR_COMPONENTS = ("fleet.identity", "fleet.config", "fleet.commands", "fleet.controller.config")
 # Machines have no packages but Debian's.
 MACHINE_PROGRAMS = ("fleet.machine", "fleet.config", "fleet.reading")
 

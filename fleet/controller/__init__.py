@@ -1,0 +1,1 @@
+"""The loop on the autoscaler node that keeps a fleet at strength: observe, decide, act."""

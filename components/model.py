@@ -20,6 +20,8 @@ MYSQL_PORT = 3306
 POSTGRESQL_PORT = 5432
 # Where members tell each other how they are, on the private network.
 PEER_PORT = 8101
+# Where a member takes over what another member's site could not answer, on the private network.
+FAILOVER_PORT = 8102
 
 Protocol = Literal["tcp", "udp"]
 Engine = Literal["mysql", "postgresql"]
@@ -52,6 +54,7 @@ class Service(StrEnum):
     HTTPS = "https"
     DATABASE = "database"
     PEER = "peer"
+    FAILOVER = "failover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ TABLE = (
     Rule(Role.WEB, Party.EDGE, Service.HTTPS),
     Rule(Role.WEB, Role.AUTOSCALER, Service.HTTPS),
     Rule(Role.WEB, Role.WEB, Service.PEER),
+    Rule(Role.WEB, Role.AUTOSCALER, Service.PEER),
+    Rule(Role.WEB, Role.WEB, Service.FAILOVER),
     Rule(Role.DATABASE, Role.WEB, Service.DATABASE),
     Rule(Role.DATABASE, Role.AUTOSCALER, Service.DATABASE),
     Rule(Role.DATABASE, Role.BACKUP, Service.DATABASE),
@@ -172,3 +177,5 @@ def _port(service: Service, engine: Engine) -> int:
             return database_port(engine)
         case Service.PEER:
             return PEER_PORT
+        case Service.FAILOVER:
+            return FAILOVER_PORT

@@ -45,13 +45,15 @@ def site(settings: Settings, tags: Sequence[str]) -> port.Cloud:
 
 def dns(settings: Settings, zone_id: str) -> port.Dns:
     """Who names the members; `zone_id` is what `edge_lookups` found."""
+    leaving_first = settings.rollout.mode == "in_place"
     if isinstance(settings.edge, CloudflareSettings):
         from components.clouds.cloudflare import CloudflareDns
 
-        return CloudflareDns(zone_id, settings.domain)
+        return CloudflareDns(zone_id, settings.domain, leaving_first=leaving_first)
     from components.clouds.digitalocean import DigitalOceanDns
 
-    return DigitalOceanDns(settings.edge.zone or settings.domain, settings.domain)
+    zone = settings.edge.zone or settings.domain
+    return DigitalOceanDns(zone, settings.domain, leaving_first=leaving_first)
 
 
 def edge(settings: Settings, zone_id: str) -> port.Edge | None:

@@ -64,9 +64,11 @@ class CloudflareLookups:
 class CloudflareDns:
     """One site in a zone, its records proxied."""
 
-    def __init__(self, zone_id: str, domain: str) -> None:
+    def __init__(self, zone_id: str, domain: str, *, leaving_first: bool) -> None:
+        """`leaving_first`: a record goes before its machine, because that goes before its successor comes."""
         self._zone_id = zone_id
         self._domain = domain
+        self._leaving_first = leaving_first
 
     def record(
         self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
@@ -75,13 +77,13 @@ class CloudflareDns:
         return cloudflare.DnsRecord(
             name,
             zone_id=self._zone_id,
-            name=port.tied(self._domain, address.text),
+            name=port.tied(self._domain, address.text) if self._leaving_first else self._domain,
             type=address.record_type,
             content=address.text,
             ttl=AUTOMATIC_TTL,
             proxied=True,
             comment=comment,
-            opts=port.leaving_first(opts),
+            opts=port.leaving_first(opts) if self._leaving_first else opts,
         )
 
 

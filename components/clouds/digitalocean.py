@@ -143,9 +143,11 @@ class DigitalOcean:
 class DigitalOceanDns:
     """The cloud's own DNS: visitors reach the members directly."""
 
-    def __init__(self, zone: str, domain: str) -> None:
+    def __init__(self, zone: str, domain: str, *, leaving_first: bool) -> None:
+        """`leaving_first`: a record goes before its machine, because that goes before its successor comes."""
         self._zone = digitalocean.Domain("zone", name=zone)
         self._name = domain.removesuffix(zone).removesuffix(".") or "@"
+        self._leaving_first = leaving_first
 
     def record(
         self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
@@ -155,10 +157,10 @@ class DigitalOceanDns:
             name,
             domain=self._zone.name,
             type=address.record_type,
-            name=port.tied(self._name, address.text),
+            name=port.tied(self._name, address.text) if self._leaving_first else self._name,
             value=address.text,
             ttl=RECORD_TTL_SECONDS,
-            opts=port.leaving_first(opts),
+            opts=port.leaving_first(opts) if self._leaving_first else opts,
         )
 
 

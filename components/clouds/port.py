@@ -209,7 +209,8 @@ def tied(name: str, address: pulumi.Input[str]) -> pulumi.Input[str]:
     """A record's name, the same whatever the address, and yet depending on the machine that has the address.
 
     When a machine must go before its successor comes, the engine first deletes whatever could be replaced by that. With
-    `leaving_first` the record is, so it goes before the drain; a new address alone still changes it in place.
+    `leaving_first` the record is, so it goes before the drain; a new address alone still changes it in place. Where
+    machines come before others go, neither is wanted: a record that was renamed is to be given its name back in place.
     """
     if pulumi.runtime.is_dry_run():
         # An address that is not known yet would make the plan tell of a new record.

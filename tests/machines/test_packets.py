@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.machines, pytest.mark.timeout(300)]
 SAMPLE = sample("flotilla")
 # What a machine may have listening at all, on any address but its loopback.
 LISTENING = {
-    Role.WEB: {22, 443, 8101},
+    Role.WEB: {22, 443, 8101, 8102},
     Role.DATABASE: {22, 3306},
 }
 

@@ -70,11 +70,12 @@ def test_the_database_is_open_to_web_members_only(engine: Engine, port: str) -> 
 
 
 def test_everything_else_is_closed() -> None:
-    assert set(rules("web")) == {"22", "443", "8101"}
+    assert set(rules("web")) == {"22", "443", "8101", "8102"}
 
 
-def test_members_ask_each_other_how_they_are_and_nobody_else_may() -> None:
-    assert rules("web")["8101"] == {"protocol": "tcp", "portRange": "8101", "sourceTags": ["dev-web"]}
+def test_members_ask_each_other_how_they_are_and_stand_in_for_each_other_and_nobody_else_may() -> None:
+    for port in ("8101", "8102"):
+        assert rules("web")[port] == {"protocol": "tcp", "portRange": port, "sourceTags": ["dev-web"]}
 
 
 def test_machines_may_send_anything_anywhere() -> None:
@@ -92,8 +93,8 @@ def test_a_role_that_the_stack_lacks_gets_no_rule() -> None:
     granted = model.grants(Role.WEB, present=ROLES, engine="mysql")
     assert all(Role.AUTOSCALER not in grant.roles for grant in granted)
     with_it = model.grants(Role.WEB, present=ROLES | {Role.AUTOSCALER}, engine="mysql")
-    (https,) = [grant for grant in with_it if grant.port == 443]
-    assert https.roles == (Role.AUTOSCALER,)
+    roles = {grant.port: grant.roles for grant in with_it}
+    assert roles == {22: (), 443: (Role.AUTOSCALER,), 8101: (Role.WEB, Role.AUTOSCALER), 8102: (Role.WEB,)}
 
 
 def machine(role: Role, places: model.Places = PLACES) -> dict[int, tuple[str, ...]]:
@@ -106,6 +107,7 @@ def test_a_machine_knows_the_edge_as_a_named_set() -> None:
         22: ("203.0.113.7/32", "10.20.0.0/20"),
         443: ("edge",),
         8101: ("10.20.0.0/20",),
+        8102: ("10.20.0.0/20",),
     }
 
 

@@ -79,7 +79,7 @@ def make_web(site: Site, **changes: Any) -> WebTier:
         cloud_token=None,
         release=None,
         drain=DrainTimes(propagation=300, quiet=10, cap=120),
-        dns=changes.pop("dns", None) or DigitalOceanDns("foobar.com", "www.foobar.com"),
+        dns=DigitalOceanDns("foobar.com", "www.foobar.com", leaving_first=order.get("mode") == "in_place"),
         origin=changes.pop("origin", None) or without_edge(IDENTITY, "www.foobar.com"),
         database=changes.pop("database", None) or elsewhere(),
         after=[],

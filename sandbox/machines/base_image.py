@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import signal
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.machines import host_apt
 from sandbox.machines.apt_sources import AptSource
+from sandbox.machines.image_build import Progress, free_place, locked, run_script
 from sandbox.machines.port import MachineError
-
-Progress = Callable[[str], None]
 
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -27,7 +22,6 @@ DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = {"debian-13-x64": "trixie", "debian-12-x64": "bookworm"}
 
 _BASE = Path(__file__).parent / "base"
-_HEARTBEAT_SECONDS = 5.0
 _TOOLS = {"debootstrap": "debootstrap", "unshare": "util-linux", "setpriv": "util-linux"}
 
 _PACKAGES = (
@@ -125,12 +119,12 @@ async def build(cache: Path, slug: str, progress: Progress, *, force: bool = Fal
     """
     if slug not in SUITES:
         raise MachineError(f"image {slug!r} cannot be built here; known: {', '.join(sorted(SUITES))}")
-    _check_host()
+    check_host()
     suite = SUITES[slug]
     recipe = _Recipe(slug, suite, host_apt.sources_for(suite))
     store = cache / "images" / slug
     store.mkdir(parents=True, exist_ok=True)
-    async with _locked(store / "lock", progress):
+    async with locked(store / "lock", progress):
         for leftover in store.glob(".build-*"):
             await asyncio.to_thread(shutil.rmtree, leftover)
         manifest = store / recipe.digest / "image.json"
@@ -153,7 +147,7 @@ async def _build(store: Path, recipe: _Recipe, progress: Progress) -> BaseImage:
         (work / "image.json").write_text(json.dumps(facts, indent=2) + "\n")
         for spare in ("build.sources", "machine.sources", "build.conf"):
             (work / spare).unlink()
-        final = _free_place(store, recipe.digest)
+        final = free_place(store, recipe.digest)
         work.rename(final)
         await asyncio.to_thread(prune, store, final)
     except BaseException:
@@ -162,15 +156,6 @@ async def _build(store: Path, recipe: _Recipe, progress: Progress) -> BaseImage:
     seconds = time.monotonic() - started
     progress(f"Built {recipe.slug} ({size / 1e6:.0f} MB) in {seconds:.0f} s")
     return BaseImage(recipe.slug, recipe.digest, final / "root", size)
-
-
-def _free_place(store: Path, digest: str) -> Path:
-    """A forced build lies beside the one it follows: disks of machines are differences to that very one."""
-    place, number = store / digest, 1
-    while place.exists():
-        number += 1
-        place = store / f"{digest}-{number}"
-    return place
 
 
 def claim(root: Path, home: Path) -> None:
@@ -213,80 +198,15 @@ async def _run_script(
         "MASKED": " ".join(_MASKED),
         **host_apt.proxy_environment(),
     }
-    # The first process dies with us and takes its namespace along: no chroot, mount or download is left.
-    process = await asyncio.create_subprocess_exec(
-        *(
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--mount",
-            "--pid",
-            "--mount-proc",
-            "--kill-child=KILL",
-        ),
-        *("sh", str(_BASE / "build.sh")),
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    output = process.stdout or asyncio.StreamReader()  # a pipe was asked for, so it is there
-    try:
-        step, tail = await _follow(output, progress)
-        code = await process.wait()
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if code != 0:
-        raise MachineError(
-            f"building {recipe.slug} failed at: {step}\n" + "\n".join(f"  {line}" for line in tail)
-        )
+    await run_script(_BASE / "build.sh", environment, f"building {recipe.slug}", progress)
 
 
-async def _follow(output: asyncio.StreamReader, progress: Progress) -> tuple[str, list[str]]:
-    """Pass on steps at once and a sign of life in between; returns the last step and the last lines."""
-    step, tail, last = "Starting", [""], 0.0
-    while True:
-        try:
-            raw = await asyncio.wait_for(output.readline(), _HEARTBEAT_SECONDS)
-        except TimeoutError:
-            progress(f"{step} ... {tail[-1]}")
-            last = time.monotonic()
-            continue
-        if not raw:
-            return step, tail[1:]
-        line = raw.decode(errors="replace").strip()
-        if line.startswith("STEP "):
-            step = line.removeprefix("STEP ")
-            progress(step)
-            last = time.monotonic()
-        elif line:
-            tail = [*tail[-12:], line]
-            if time.monotonic() - last > _HEARTBEAT_SECONDS:
-                progress(f"{step} ... {line[:100]}")
-                last = time.monotonic()
-
-
-def _check_host() -> None:
+def check_host() -> None:
     missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
     if missing:
         raise MachineError(f"building an image needs: apt-get install {' '.join(missing)}")
     if os.geteuid() != 0:
         raise MachineError("building an image needs root; use sudo")
-
-
-@contextlib.asynccontextmanager
-async def _locked(path: Path, progress: Progress) -> AsyncIterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("Waiting for another build of this image")
-            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
-        yield
 
 
 def disk_usage(root: Path) -> int:

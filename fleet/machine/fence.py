@@ -18,9 +18,9 @@ from enum import Enum
 from typing import Final
 
 MISSES: Final = 2  # unanswered checks in a row that close
-MISSES_WHILE_SERVING: Final = (
-    4  # the same when visitors are still answered: a busy member is not a broken one
-)
+# The same when visitors are still answered or the processors are at their limit: a busy member is not a broken one. At
+# fence_senses.CHECK_SECONDS each, a member that only seems busy is closed within five seconds.
+MISSES_WHILE_BUSY: Final = 7
 ERROR_VISITS: Final = 5  # among fewer recent visits a share says nothing
 WITNESS_VISITS: Final = 10  # that a peer must have served while this member failed
 BASE_HOLD_SECONDS: Final = 5.0
@@ -71,7 +71,8 @@ class Local:
     health: Health = Health.FINE
     reason: str = ""  # why the health is not fine
     recent: Count = field(default_factory=Count)
-    serving: bool = False  # visitors were answered well during the last missed checks
+    serving: bool = False  # visitors are answered well in spite of the missed checks
+    busy: bool = False  # the processors have been at their limit in the last seconds
     ready: bool = True  # able to serve, dependencies included; asked only of a closed member
     held: str | None = None  # the reason that somebody gave for holding the fence closed
 
@@ -177,7 +178,7 @@ def _reason(trouble: Trouble, local: Local) -> str:
 
 
 def _confirmed(misses: int, local: Local) -> bool:
-    return misses >= (MISSES_WHILE_SERVING if local.serving else MISSES)
+    return misses >= (MISSES_WHILE_BUSY if local.serving or local.busy else MISSES)
 
 
 def _own_fault(trouble: Trouble, baseline: Mapping[str, Count], peers: Mapping[str, Peer | None]) -> bool:

@@ -10,14 +10,22 @@ from fleet.machine import fence_status, peers, places
 from fleet.machine.asking import Question, Reply
 from fleet.machine.fence import Health, Local, Memory, Peer, State, Trouble
 from fleet.machine.host import Clock, Host
-from fleet.machine.visits import AccessLog, Tally, parse
+from fleet.machine.processor import Processor
+from fleet.machine.visits import RECENT_SECONDS, AccessLog, Tally, parse
 
 APP_SOCKET: Final = "/run/flotilla-app.sock"
 NGINX: Final = ("127.0.0.1", 8099)
-# Two missed checks and what follows from them stay below two seconds.
-CHECK_SECONDS: Final = 0.7
+# A hang begins up to fence_watch.INTERVAL_SECONDS before a check, which then misses fence.MISSES times, and two looks
+# at the peers follow: 0.2 + 2 * 0.6 + 2 * 0.3 = 2 s at most, and about 1.5 s while the peers answer at once.
+CHECK_SECONDS: Final = 0.6
 RESTART_SECONDS: Final = 15.0
 PEER_SECONDS: Final = 0.3
+# The app is slow and not hanging while it answers at this share of its pace of before. Work that was under way when it
+# hung, and ends one by one, stays below it; few answers tell nothing.
+PACE_SHARE: Final = 0.25
+PACE_ANSWERS: Final = 5
+# Little is left for the app to answer in time with.
+BUSY_SHARE: Final = 0.9
 
 Ask = Callable[[Mapping[str, Question], float], dict[str, Reply]]
 
@@ -27,23 +35,29 @@ class Senses:
 
     def __init__(self, host: Host, clock: Clock, ask: Ask, slot: str) -> None:
         self.tally = Tally()
+        self.processor = Processor(host)
         self._host = host
         self._clock = clock
         self._ask = ask
         self._slot = slot
         self._log = AccessLog(host.path(places.ACCESS_LOG))
         self._missed_since: float | None = None
+        self._pace = 0.0  # visits answered per second before the first missed check
         self._settings = _Watched(host, places.SETTINGS)
         self._hold = _Watched(host, places.FENCE_HOLD)
 
     def local(self, memory: Memory) -> Local:
         """This member as it is now; takes up to CHECK_SECONDS."""
         began = self._clock.now()
+        if self._missed_since is None:
+            recent = self.tally.recent(began)
+            self._pace = (recent.requests - recent.errors) / RECENT_SECONDS
         health, reason, ready = self._check(closed=memory.state is not State.OPEN)
         if health is Health.SLOW and memory.state is State.OPEN and self._restarting():
             health, reason = Health.FINE, ""
         now = self._clock.now()
         self.read_visits(now)
+        self.processor.look(now)
         if health is Health.FINE:
             self._missed_since = None
         elif self._missed_since is None:
@@ -54,7 +68,8 @@ class Senses:
             health=health,
             reason=reason,
             recent=self.tally.recent(now),
-            serving=self._missed_since is not None and self.tally.answered_since(self._missed_since),
+            serving=self._serving(now),
+            busy=(self.processor.share() or 0.0) >= BUSY_SHARE,
             ready=ready,
             held=None if hold is None else str(hold.get("reason", "")),
         )
@@ -79,10 +94,20 @@ class Senses:
         }
 
     def read_visits(self, now: float) -> None:
+        wall = self._clock.wall()
         for line in self._log.lines(now):
             visit = parse(line)
             if visit is not None:
-                self.tally.add(now, *visit)
+                self.tally.add(now - max(0.0, wall - visit.ended), visit.status, visit.seconds)
+
+    def _serving(self, now: float) -> bool:
+        """Visits that came after the first missed check were answered, or enough of those that came before."""
+        since = self._missed_since
+        if since is None:
+            return False
+        ended, begun = self.tally.answered(since)
+        expected = PACE_SHARE * self._pace * min(now - since, RECENT_SECONDS)
+        return begun > 0 or ended >= max(PACE_ANSWERS, expected)
 
     def _restarting(self) -> bool:
         """The app was told to restart a moment ago, and requests wait for it."""

@@ -31,9 +31,10 @@ class Standing:
     leaving: bool
 
 
-def render(standing: Standing, tally: Tally, now: float) -> dict[str, Any]:
+def render(standing: Standing, tally: Tally, cpu: float | None, now: float) -> dict[str, Any]:
     """The document. `latency.counts` has a number for each bound and one for what is slower; like `requests` and
-    `errors` they count up since the watcher's start, so that two readings give what was between them."""
+    `errors` they count up since the watcher's start, so that two readings give what was between them. `cpu` is the
+    share of the processors' time that was used in the last seconds, None while that is not known."""
     memory, recent = standing.memory, tally.recent(now)
     state = memory.state.value
     if memory.state is State.OPEN and standing.leaving:
@@ -49,6 +50,7 @@ def render(standing: Standing, tally: Tally, now: float) -> dict[str, Any]:
         "errors": tally.total.errors,
         "latency": {"bounds": BOUNDS, "counts": tally.latency},
         "recent": {"requests": recent.requests, "errors": recent.errors},
+        "cpu": None if cpu is None else round(cpu, 3),
     }
 
 

@@ -15,7 +15,7 @@ from fleet.machine.fence import Health, Local, Memory, State
 from fleet.machine.fence_senses import Senses
 from fleet.machine.host import Clock, Host, MachineError
 
-INTERVAL_SECONDS: Final = 0.25
+INTERVAL_SECONDS: Final = 0.2
 CLOSING_SECONDS: Final = 0.05
 # A member that is held may be well: what is kept alive and busy gets this long to end by itself.
 GRACE_SECONDS: Final = 1.0
@@ -97,7 +97,8 @@ class Watcher:
     def _publish(self) -> None:
         leaving = self._host.path(places.LEAVING).exists()
         standing = fence_status.Standing(self._slot, self.memory, self._since, leaving)
-        document = fence_status.render(standing, self._senses.tally, self._clock.now())
+        senses = self._senses
+        document = fence_status.render(standing, senses.tally, senses.processor.share(), self._clock.now())
         fence_status.publish(self._host, document)
 
 

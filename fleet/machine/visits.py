@@ -6,7 +6,7 @@ import os
 from bisect import bisect_left
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from fleet.machine.fence import Count
 
@@ -25,31 +25,48 @@ _MOST_PER_POLL: Final = 64 * _CHUNK  # what a busy member writes in many seconds
 _ROTATION_SECONDS: Final = 5.0
 
 
+class Visit(NamedTuple):
+    """A line of the log."""
+
+    status: int  # the own app's, also when a peer made good for it
+    seconds: float
+    ended: float  # wall clock
+
+
+class _Ended(NamedTuple):
+    at: float  # monotonic
+    seconds: float
+    failed: bool
+
+
 class Tally:
     """Visits since the start, by latency, and those of the last seconds."""
 
     def __init__(self) -> None:
         self.total = Count()
         self.latency = [0] * (len(BOUNDS) + 1)
-        self._recent: deque[tuple[float, bool]] = deque()
+        self._recent: deque[_Ended] = deque()
         self._recent_errors = 0
 
-    def add(self, now: float, status: int, seconds: float) -> None:
+    def add(self, at: float, status: int, seconds: float) -> None:
+        """A visit that ended `at`, in monotonic seconds."""
         failed = status in FAILURES
         self.total = Count(self.total.requests + 1, self.total.errors + failed)
         self.latency[bisect_left(BOUNDS, seconds)] += 1
-        self._recent.append((now, failed))
+        self._recent.append(_Ended(at, seconds, failed))
         self._recent_errors += failed
 
     def recent(self, now: float) -> Count:
         """Visits that ended in the last RECENT_SECONDS."""
-        while self._recent and self._recent[0][0] <= now - RECENT_SECONDS:
-            self._recent_errors -= self._recent.popleft()[1]
+        while self._recent and self._recent[0].at <= now - RECENT_SECONDS:
+            self._recent_errors -= self._recent.popleft().failed
         return Count(len(self._recent), self._recent_errors)
 
-    def answered_since(self, when: float) -> bool:
-        """Whether a visit since then was answered without 5xx."""
-        return any(not failed for ended, failed in reversed(self._recent) if ended > when)
+    def answered(self, since: float) -> tuple[int, int]:
+        """Visits answered without 5xx in the last RECENT_SECONDS: those that ended after `since`, and those among them
+        that began after it."""
+        ended = [visit for visit in self._recent if visit.at > since and not visit.failed]
+        return len(ended), sum(visit.at - visit.seconds > since for visit in ended)
 
 
 class AccessLog:
@@ -117,11 +134,11 @@ class AccessLog:
         return there.st_size > 0 or now - self._rotated_at >= _ROTATION_SECONDS
 
 
-def parse(line: bytes) -> tuple[int, float] | None:
-    """Status and seconds of a line in the format `visit` of nginx.conf, where a quote within a field is escaped."""
+def parse(line: bytes) -> Visit | None:
+    """A line in the format `visit` of nginx.conf, where a quote within a field is escaped."""
     fields = line.split(b'"')
-    numbers = fields[2].split() if len(fields) >= 3 else []
     try:
-        return int(numbers[0]), float(numbers[2])
+        (_, _, seconds), (ended, own_status) = fields[2].split(), fields[4].split()
+        return Visit(int(own_status), float(seconds), float(ended))
     except (IndexError, ValueError):
         return None

@@ -64,10 +64,11 @@ def test_a_member_that_recovers_while_it_is_about_to_close_stays_open() -> None:
     assert not notice(closing, FINE).closing
 
 
-def test_a_slow_member_that_still_serves_gets_longer() -> None:
-    serving = replace(SLOW, serving=True)
-    assert not after(serving, serving, serving).suspect
-    assert after(serving, serving, serving, serving).suspect
+@pytest.mark.parametrize("sign", ["serving", "busy"])
+def test_a_slow_member_that_shows_a_sign_of_life_gets_longer(sign: str) -> None:
+    alive = replace(SLOW, **{sign: True})  # type: ignore[arg-type] # a field's name
+    assert not after(*[alive] * (fence.MISSES_WHILE_BUSY - 1)).suspect
+    assert after(*[alive] * fence.MISSES_WHILE_BUSY).suspect
 
 
 def test_a_slow_member_among_well_ones_closes() -> None:

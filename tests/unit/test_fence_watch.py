@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 
-from fleet.machine import asking, barrier, fence_command, fence_status, peers, places, receive_peers, visits
+from fleet.machine import (
+    asking,
+    barrier,
+    fence_command,
+    fence_status,
+    peers,
+    places,
+    processor,
+    receive_peers,
+    visits,
+)
 from fleet.machine.asking import Question, Reply
 from fleet.machine.fence import Count, State
 from fleet.machine.fence_senses import Senses
@@ -31,8 +41,9 @@ LATE = Reply(fault="no answer", late=True)
 DATES = {"date": "Sat, 21 Nov 2026 10:00:04 GMT", "last-modified": "Sat, 21 Nov 2026 10:00:00 GMT"}
 
 
-def line(status: int, seconds: str = "0.010", request: str = "GET / HTTP/1.1") -> str:
-    return f'192.0.2.1 [2026-11-21T10:00:00+00:00] "{request}" {status} 120 {seconds} "agent 1.0 x"\n'
+def line(status: int, seconds: str = "0.010", request: str = "GET / HTTP/1.1", *, ended: float = 7.5) -> str:
+    """A visit whose status the own app gave, and which the visitor saw as 200."""
+    return f'192.0.2.1 [2026-11-21T10:00:00+00:00] "{request}" 200 120 {seconds} "agent 1.0 x" {ended:.3f} {status}\n'
 
 
 def peer_reply(**changes: object) -> Reply:
@@ -45,7 +56,12 @@ class Machine:
 
     def __init__(self, root: Path, *, peers: int = 3) -> None:
         self.host = FakeHost(root)
-        self.clock = FakeClock()
+        self.clock = FakeClock(self._time_passes)
+        self.traffic: dict[float, float] = {}  # seconds that a visit takes: how many end in a second
+        self._then = self.clock.now()
+        self._owed: dict[float, float] = {}
+        self._share: float | None = None
+        self._used = 0.0
         self.host.lay(places.MACHINE, WEB.to_json())
         self.host.lay(places.ACCESS_LOG, "")
         self.host.lay(places.SETTINGS, json.dumps({"server_names": ["*.foobar.com"], "live_path": "/up"}))
@@ -78,10 +94,32 @@ class Machine:
             self.clock.pause(timeout)
         return replies
 
+    def use_processor(self, share: float) -> None:
+        """From now on this share of the processors' time is used."""
+        self._share = share
+
     def run(self, seconds: float) -> None:
         end = self.clock.now() + seconds
         while self.clock.now() < end:
             self.clock.pause(max(0.01, self.watcher.step()))
+
+    def visited(self, count: int, status: int = 200) -> None:
+        """Visits that end now."""
+        with self.host.path(places.ACCESS_LOG).open("a") as log:
+            log.write(line(status, ended=self.clock.wall()) * count)
+
+    def _time_passes(self, now: float) -> None:
+        """Visitors come and go, and the processors work, also while the watcher waits."""
+        passed, began, self._then = now - self._then, self._then, now
+        with self.host.path(places.ACCESS_LOG).open("a") as log:
+            for takes, rate in self.traffic.items():
+                owed = self._owed.get(takes, 0.0) + rate * passed
+                for number in range(1, int(owed) + 1):
+                    log.write(line(200, f"{takes:.3f}", ended=began + passed * number / owed))
+                self._owed[takes] = owed % 1
+        if self._share is not None:
+            self._used += self._share * passed * len(os.sched_getaffinity(0))
+            self.host.lay(processor.ACCOUNT, f"usage_usec {self._used * 1e6:.0f}\nuser_usec 0\n")
 
     def status(self) -> dict[str, Any]:
         text = self.host.read(places.FENCE_STATUS)
@@ -128,6 +166,64 @@ def test_a_broken_member_closes_within_two_seconds(machine: Machine, broken: str
     assert machine.host.path(places.FENCE_LAME_DUCK).exists()
     assert machine.host.read(places.FENCE_RULES) == barrier.closed_rules(NETWORK)
     assert machine.hups == 1
+
+
+@pytest.mark.parametrize("rate", [0, 1, 10, 100])
+@pytest.mark.parametrize("late", [0.0, 0.05, 0.1, 0.15])
+def test_a_hanging_app_is_closed_though_work_of_before_still_ends(
+    machine: Machine, rate: float, late: float
+) -> None:
+    machine.traffic = {0.02: rate}
+    machine.run(4 + late)
+    # A twentieth of the visits is long, and was under way when the app hung.
+    machine.traffic = {5.0: rate / 20}
+    machine.answers["the app"] = LATE
+    began = machine.clock.now()
+    while machine.status()["state"] == "open":
+        machine.run(0.01)
+    assert machine.clock.now() - began < 2
+
+
+@pytest.mark.parametrize(("rate", "takes"), [(2, 0.4), (50, 0.7), (20, 3.0), (5, 1.0), (100, 8.0)])
+def test_a_slow_app_that_answers_gets_longer_than_one_that_hangs(
+    machine: Machine, rate: float, takes: float
+) -> None:
+    machine.traffic = {takes: rate}
+    machine.run(4)
+    machine.answers["the app"] = LATE
+    machine.run(3.5)
+    assert machine.status()["state"] == "open"
+    machine.answers["the app"] = OK
+    machine.run(4)
+    assert machine.status()["state"] == "open"
+
+
+def test_an_app_that_answers_visitors_and_never_its_check_is_closed_within_five_seconds(
+    machine: Machine,
+) -> None:
+    machine.traffic = {0.5: 20}
+    machine.run(4)
+    machine.answers["the app"] = LATE
+    machine.run(5)
+    assert machine.status()["state"] == "closed"
+
+
+def test_visits_that_fail_are_no_sign_of_life(machine: Machine) -> None:
+    machine.answers["the app"] = LATE
+    for _ in range(20):
+        machine.visited(4, 504)
+        machine.run(0.1)
+    assert machine.status()["state"] == "closed"
+
+
+def test_a_member_whose_processors_are_at_their_limit_gets_longer(machine: Machine) -> None:
+    for share, state in ((0.95, "open"), (0.2, "closed")):
+        machine.use_processor(share)
+        machine.answers["the app"] = OK
+        machine.run(5)
+        machine.answers["the app"] = LATE
+        machine.run(2)
+        assert machine.status()["state"] == state
 
 
 def test_an_app_that_restarts_for_a_bundle_is_waited_for_but_not_for_ever(machine: Machine) -> None:
@@ -177,9 +273,8 @@ def test_without_a_list_of_peers_nothing_closes(tmp_path: Path) -> None:
 
 def test_errors_among_visitors_close_when_the_peers_have_none(machine: Machine) -> None:
     machine.run(1)
-    log = machine.host.path(places.ACCESS_LOG)
     for number in range(8):
-        log.write_text(log.read_text() + line(500) * 5)
+        machine.visited(5, 500)
         for peer in ("web-2", "web-3", "web-4"):
             machine.answers[peer] = peer_reply(requests=100 + number * 10)
         machine.run(0.25)
@@ -294,20 +389,59 @@ def test_nginx_is_told_by_its_own_number(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(sent) == 1
 
 
+# Processors
+
+
+def test_peers_are_told_how_busy_the_processors_are(machine: Machine) -> None:
+    machine.run(1)
+    assert machine.status()["cpu"] is None
+    machine.use_processor(0.25)
+    machine.run(6)
+    assert machine.status()["cpu"] == pytest.approx(0.25, abs=0.01)
+    machine.use_processor(0.75)
+    machine.run(4)
+    assert machine.status()["cpu"] == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("readings", "share"),
+    [
+        ([], None),
+        (["usage_usec 5000000"], None),
+        (["usage_usec 0", "usage_usec 500000"], 0.25),
+        (["usage_usec 0", "usage_usec 9000000"], 1.0),
+        (["usage_usec 900000", "usage_usec 100000"], None),
+        (["usage_usec 0", ""], None),
+        (["usage_usec 0", "usage_usec x"], None),
+        (["usage_usec 0", "user_usec 7"], None),
+    ],
+    ids=["none", "one", "half a processor of two", "more than all", "fell", "empty", "no number", "another"],
+)
+def test_the_share_of_the_processors_time(tmp_path: Path, readings: list[str], share: float | None) -> None:
+    host = FakeHost(tmp_path)
+    looks = processor.Processor(host, cpus=2)
+    for number, text in enumerate(readings):
+        host.lay(processor.ACCOUNT, text + "\nnr_periods 0\n")
+        looks.look(100.0 + number)
+    assert looks.share() == share
+
+
 # Visits
 
 
 @pytest.mark.parametrize(
     ("text", "seen"),
     [
-        (line(200), (200, 0.01)),
-        (line(502, "5.001", r"GET /\x22 200 1 9 \x22 HTTP/1.1"), (502, 5.001)),
+        (line(200), (200, 0.01, 7.5)),
+        (line(502, "5.001", r"GET /\x22 200 1 9 \x22 HTTP/1.1"), (502, 5.001, 7.5)),
         ("", None),
         ('a "b" c', None),
-        ('a "b" 200 1 - "x"', None),
+        ('a "b" 200 1 - "x" 7.5 200', None),
+        ('a "b" 200 1 0.1 "x" 7.5 -', None),
+        ('a "b" 200 1 0.1 "x"', None),
     ],
 )
-def test_a_line_of_the_log_is_read(text: str, seen: tuple[int, float] | None) -> None:
+def test_a_line_of_the_log_is_read(text: str, seen: tuple[int, float, float] | None) -> None:
     assert visits.parse(text.encode()) == seen
 
 
@@ -319,8 +453,10 @@ def test_visits_are_counted_by_latency_and_outcome() -> None:
     assert (tally.latency[visits.BOUNDS.index(0.005)], tally.latency[-1]) == (2, 1)
     assert tally.recent(2.5) == Count(2, 1)
     assert tally.recent(3.5) == Count(1, 0)
-    assert tally.answered_since(2.0)
-    assert not tally.answered_since(2.5)
+    assert tally.answered(2.0) == (1, 0)
+    assert tally.answered(2.5) == (0, 0)
+    tally.add(2.6, 200, 0.05)
+    assert tally.answered(2.5) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [501, 505, 507])
@@ -381,7 +517,7 @@ def test_a_line_without_end_needs_no_memory_without_end(log: Path) -> None:
         file.write("x" * 10_000_000 + "\n" + line(200))
     lines = [entry for _ in range(5) for entry in reader.lines(0)]
     assert max(len(entry) for entry in lines) <= 2 * 64 * 1024
-    assert visits.parse(lines[-1]) == (200, 0.01)
+    assert visits.parse(lines[-1]) == (200, 0.01, 7.5)
 
 
 # Questions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -178,6 +179,31 @@ def visit(
     answer = client.await_answer(line)
     print(answer)
     print(f"\nThe site answers:\n  {shlex.join(line)}")
+
+
+class FaultKind(StrEnum):
+    """What can be done to a machine."""
+
+    KILL = "kill"
+    ISOLATE = "isolate"
+    HEAL = "heal"
+
+
+@app.command()
+def fault(
+    name: Annotated[
+        str, typer.Argument(help="A droplet or database cluster: its id, name, or how its name begins.")
+    ],
+    kind: Annotated[
+        FaultKind,
+        typer.Argument(
+            help="kill: its power is cut. isolate: its network cables are pulled; heal puts them back."
+        ),
+    ],
+    home: Home = None,
+) -> None:
+    """Break a machine, to rehearse what happens then. A cluster loses its primary node; it only takes `kill`."""
+    _say(f"{kind}: {client.Control.of(_running(home)).inflict(name, kind)}")
 
 
 @app.command()

@@ -36,11 +36,18 @@ class Control:
         return cls(f"http://127.0.0.1:{config.port}/_sandbox", config.control_token, paths)
 
     def get(self, path: str) -> Any:
+        return self._ask(path, None)
+
+    def post(self, path: str, body: dict[str, str]) -> Any:
+        return self._ask(path, json.dumps(body).encode())
+
+    def _ask(self, path: str, body: bytes | None) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"}
-        request = urllib.request.Request(self.base + path, headers=headers)  # noqa: S310 - http on loopback
+        request = urllib.request.Request(self.base + path, body, headers)  # noqa: S310 - http on loopback
         try:
             with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - http on loopback
-                return json.load(answer)
+                text = answer.read()
+                return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             raise SandboxError(f"{path}: {error.read().decode(errors='replace')}") from error
         except OSError as error:
@@ -51,6 +58,24 @@ class Control:
     def status(self) -> dict[str, Any]:
         document: dict[str, Any] = self.get("/status")
         return document
+
+    def inflict(self, name: str, kind: str) -> str:
+        """Give a fault to the droplet or database cluster whose id, name or unique beginning of a name is given; its
+        name. Raises SandboxError when there is none, or more than one."""
+        status = self.status()
+        found = [
+            (place, str(thing["id"]), str(thing["name"]))
+            for place in ("droplets", "databases")
+            for thing in status[place]
+            if name == str(thing["id"]) or str(thing["name"]).startswith(name)
+        ]
+        if len(found) != 1:
+            names = ", ".join(each[2] for each in found) or "none"
+            raise SandboxError(f"{name!r} must name one droplet or database cluster; it names {names}")
+        [(place, number, full)] = found
+        kinds = "machines" if place == "droplets" else "databases"
+        self.post(f"/{kinds}/{number}/fault", {"kind": kind})
+        return full
 
     def console(self, machine: str) -> str:
         """The path of a machine's console log."""

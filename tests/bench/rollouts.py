@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from tests.bench.bed import Bed
 from tests.bench.table import Row
 from tests.live_sandbox import LiveSandbox
 from tests.live_stack import LiveStack
 from tests.load.bad_images import SPOILED, bake, booted, spoil
-from tests.load.leaving import CONDITIONS, Step, leave
+from tests.load.leaving import CONDITIONS, Step, come_back, leave
 from tests.load.schedule import Profile
 from tests.load.visitors import Visitors, lay_site, visitors
 
@@ -19,6 +21,7 @@ RATE = 200
 SIZES = (2, 4, 8)
 P99_RATIO = 1.5
 _QUIET_SECONDS = 20
+_PATIENT_SECONDS = 45.0  # more than the edge takes to connect, give up and try another origin
 _SMALL, _LARGER = "s-1vcpu-1gb", "s-1vcpu-2gb"
 
 
@@ -31,6 +34,7 @@ def measure(bed: Bed) -> Iterator[Row]:
     stack.fleet("bake", "web", "database", "--stack", stack.name)
     stack.up()
     yield from _visited(stack)
+    yield _dead(stack)
     yield from _drains(stack)
     yield from _durations(stack)
 
@@ -50,11 +54,13 @@ def _cases(stack: LiveStack, quiet: str) -> Iterator[Case]:
     bad = spoil(stack, good, "web-spoiled-manifest", command)
     stack.configure("web.image", good)
     yield Case(quiet, lambda _: time.sleep(_QUIET_SECONDS))
-    yield Case("scale 2 to 4", lambda stack: _change(stack, "web.count", 4))
+    for before, after in itertools.pairwise((2, 6, 2, 12, 4)):
+        yield Case(f"scale {before} to {after}", partial(_change, key="web.count", value=after))
     yield Case("rollout of a good image on 4 members", lambda stack: _change(stack, "web.image", better))
     yield Case("another size for 4 members", lambda stack: _change(stack, "web.size", _LARGER))
     yield Case("a bad image on 4 members, and back", lambda stack: _refused(stack, bad, better))
     yield Case("scale 4 to 2", lambda stack: _change(stack, "web.count", 2))
+    yield Case("new certificates", lambda stack: _change(stack, "edge.rotation", 2))
 
 
 def _visited(stack: LiveStack) -> Iterator[Row]:
@@ -77,6 +83,19 @@ def _visited(stack: LiveStack) -> Iterator[Row]:
         else:
             before = p99
             yield Row(f"{case.what}: p99", f"{p99:.0f} ms")
+
+
+def _dead(stack: LiveStack) -> Row:
+    """What it costs when a member cannot even refuse: the edge waits out its connect timeout before it asks another."""
+    number = stack.droplet("web-2")["id"]
+    with visitors(stack, Profile(rate=RATE, timeout_seconds=_PATIENT_SECONDS)) as seen:
+        time.sleep(_QUIET_SECONDS / 4)
+        stack.sandbox.control("POST", f"machines/{number}/fault", {"kind": "kill"})
+        time.sleep(_QUIET_SECONDS)
+    come_back(stack, number)
+    report, ledger = seen.result()
+    figure = f"{len(report.failures)}, {len(ledger.doubled)}, {len(ledger.lost)} of {report.requests}; p99 {report.quick.p99:.1f} s"
+    return Row("the power of one of 2 members is cut: failed, doubled and lost requests", figure)
 
 
 def _drains(stack: LiveStack) -> Iterator[Row]:

@@ -115,7 +115,7 @@ def leave(stack: LiveStack, slot: str, conditions: Conditions, without: Step | N
             stack.sandbox.control("POST", f"machines/{droplet['id']}/fault", {"kind": "kill"})
             time.sleep(max(1.0, removed + conditions.late + 1.0 - time.monotonic()))
     finally:
-        _come_back(stack, droplet["id"])
+        come_back(stack, droplet["id"])
         _show(stack, droplet, proxied=True)
     return seen
 
@@ -150,7 +150,7 @@ def _show(stack: LiveStack, droplet: Any, *, proxied: bool) -> None:
     stack.sandbox.cloudflare("PATCH", f"zones/{zone}/dns_records/{record}", {"proxied": proxied})
 
 
-def _come_back(stack: LiveStack, number: int) -> None:
+def come_back(stack: LiveStack, number: int) -> None:
     """Switch the machine on, whatever state it is in, and wait for its gate."""
     if stack.sandbox.api("GET", f"droplets/{number}")["droplet"]["status"] == "off":
         stack.sandbox.api("POST", f"droplets/{number}/actions", {"type": "power_on"})

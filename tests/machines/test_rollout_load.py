@@ -67,14 +67,14 @@ def test_another_size_is_rolled_out(stack: LiveStack) -> None:
     assert {stack.droplet(slot)["size_slug"] for slot in droplets(stack)} == {"s-1vcpu-2gb"}
 
 
-def test_the_fleet_grows_to_four_and_shrinks_to_two(stack: LiveStack) -> None:
+def test_the_fleet_grows_to_six_and_shrinks_to_two(stack: LiveStack) -> None:
     before = droplets(stack)
     with visitors(stack, BUSY) as seen:
-        stack.configure("web.count", 4)
+        stack.configure("web.count", 6)
         stack.up()
         stack.configure("web.count", 2)
         stack.up()
-    assert set(unharmed(seen).members) == {"web-1", "web-2", "web-3", "web-4"}
+    assert set(unharmed(seen).members) == {f"web-{number}" for number in range(1, 7)}
     assert droplets(stack) == before, "the first two were left alone"
 
 

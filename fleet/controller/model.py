@@ -112,6 +112,7 @@ class Record:
     id: str
     name: str
     content: str
+    """An address, written as in Seen."""
     comment: str = ""
 
 
@@ -152,8 +153,9 @@ class Orders:
     """What operators have said."""
 
     create: Hold | None = None
+    """Holds the actions of CREATING."""
     destroy: Hold | None = None
-    """Covers all that can cost a visitor: power cycles, rebuilds, ejections, deletes."""
+    """Holds those of DESTROYING: all that can cost a visitor."""
     scale: int | None = None
     """Members that `fleet scale N` asks for; None: automatic."""
     changed: float = 0.0
@@ -203,10 +205,11 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Eject:
-    """Rename a dead member's records in place, out of the rotation."""
+    """Rename a dead member's records in place, out of the rotation. Here and below a record is only touched while it is
+    still as it was seen: Pulumi may have switched it to another machine since."""
 
     slot: str
-    records: tuple[str, ...]
+    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ class Restore:
     """Give a slot's ejected records their name back."""
 
     slot: str
-    records: tuple[str, ...]
+    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +225,7 @@ class Withdraw:
     """Delete records of a burst slot."""
 
     slot: str
-    records: tuple[str, ...]
+    records: tuple[Record, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +262,9 @@ class Rebuild:
 
 Action = Create | Prepare | Publish | Eject | Restore | Withdraw | Drain | Delete | PowerCycle | Rebuild
 
-CREATING: Final = (Create,)
+CREATING: Final = (Create, Prepare, Publish, Restore)
 DESTROYING: Final = (Eject, Withdraw, Drain, Delete, PowerCycle, Rebuild)
-"""What the second switch holds. `Act` reads the switches again before each call of these and of Create."""
+"""What each of the two switches holds; they are read again before every action is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,8 +326,12 @@ class Track:
     step: Step | None = None
     """How far up the ladder of repairs it was taken."""
     step_at: float = 0.0
+    confirmed: bool = False
+    """The cloud said that the step was done."""
     prepared: bool = False
     """It has passed its gate since it was made or rebuilt."""
+    published: bool = False
+    """Visitors may have been sent to it."""
     leaving_since: float | None = None
     planned: bool = False
     """It leaves because fewer members are wanted."""
@@ -337,6 +344,15 @@ class Step(StrEnum):
     CYCLED = "power-cycled"
     REBUILT = "rebuilt"
     GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The last start of an action."""
+
+    at: float
+    failures: int = 0
+    """In a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,8 +389,12 @@ class Memory:
     known: frozenset[int] = frozenset()
     """Droplets of the last list that was believed."""
     doubt: Doubt | None = None
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+    """By kind of action and slot, or droplet."""
     strays: Mapping[str, float] = field(default_factory=dict)
     """Records that lead nowhere, by id, and since when."""
+    vacant: Mapping[str, float] = field(default_factory=dict)
+    """Slots without a member that ever served, and since when."""
     destroyed: tuple[float, ...] = ()
     """When something was rebuilt or deleted beyond planned scale-in, in the last day."""
     cycled: tuple[float, ...] = ()

@@ -51,7 +51,8 @@ class Parcel:
     @classmethod
     def of(cls, bundle: pulumi.Output[config.Bundle], archive: bytes | None) -> Parcel:
         """A bundle, and for machines from a distribution's image the files that baking would have laid."""
-        digest = bundle.apply(config.Bundle.digest)
+        # Of a password as strong as these nothing can be learnt from it.
+        digest = pulumi.Output.unsecret(bundle.apply(config.Bundle.digest))
         if archive is None:
             content = bundle.apply(config.Bundle.to_json)
             return cls(command=commands.RECEIVE, content=pulumi.Output.secret(content), digest=digest)

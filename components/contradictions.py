@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from components import complaints, values
@@ -18,6 +19,15 @@ from components.schema import (
 
 PROJECT = "flotilla"
 PRODUCTION = "prod"
+
+# What `force` may hold: each lets one thing through that is refused otherwise.
+MANAGED_DATABASE = "managed-database"
+AUTOSCALER = "autoscaler"
+REPLACE_DATABASE = "replace-database"
+FORCEABLE = (MANAGED_DATABASE, AUTOSCALER, REPLACE_DATABASE)
+
+# "standby nodes are only supported for plans with 2GB of RAM or more": https://docs.digitalocean.com/glossary/standby/
+_WITHOUT_STANDBY = re.compile(r"db-.*-1gb")
 
 MIN_PRODUCTION_MEMBERS = 2
 # One leaves while the others serve.
@@ -40,6 +50,9 @@ def between(
         yield from _too_small(web, cloud)
     if isinstance(web, WebSettings):
         yield from _impossible_rollout(web)
+    database = sections["database"]
+    if isinstance(database, ManagedSettings):
+        yield from _impossible_cluster(database)
     yield from _image_of_another_role(sections)
     if stack == PRODUCTION:
         yield from _unfit_for_production(sections)
@@ -77,6 +90,27 @@ def _impossible_rollout(web: WebSettings) -> Iterator[str]:
             f"{key}.rest = {complaints.shown(partial.rest)}: is web.image too, so that there is nothing to roll out; "
             "give the image that the members have now, or remove web.rollout.partial"
         )
+
+
+def _impossible_cluster(database: ManagedSettings) -> Iterator[str]:
+    key = f"{PROJECT}:database"
+    if database.size.startswith("s-"):
+        yield (
+            f"{key}.size = {complaints.shown(database.size)}: is a size of machine, and nodes of clusters have sizes of "
+            f"their own; give one such as db-{database.size}"
+        )
+    if database.nodes > 1 and _WITHOUT_STANDBY.fullmatch(database.size):
+        yield (
+            f"{key}.nodes = {database.nodes}: nodes of the size {database.size} have too little memory to stand by; give "
+            "a size with 2 GiB or more such as db-s-1vcpu-2gb, or 1 node"
+        )
+    if database.access == "tunnel" and database.gateway is None:
+        yield (
+            f'{key}.access = "tunnel": needs to know the gateway; set {key}.gateway to its host and host_key, or use '
+            "direct"
+        )
+    if database.access == "direct" and database.gateway is not None:
+        yield f"{key}.gateway is set: only a tunnel has a gateway; set {key}.access to tunnel, or remove it"
 
 
 def _image_of_another_role(sections: Mapping[str, Section | None]) -> Iterator[str]:
@@ -127,12 +161,12 @@ def _unfit_for_production(sections: Mapping[str, Section | None]) -> Iterator[st
 
 
 def _only_for_production(sections: Mapping[str, Section | None], forced: frozenset[str]) -> Iterator[str]:
-    if isinstance(sections["database"], ManagedSettings) and "managed-database" not in forced:
+    if isinstance(sections["database"], ManagedSettings) and MANAGED_DATABASE not in forced:
         yield (
             f'{PROJECT}:database.kind = "managed": costs money while nobody visits, so only production has one; use '
             f"self-hosted, or set {PROJECT}:force to [managed-database]"
         )
-    if sections["autoscaler"] is not None and "autoscaler" not in forced:
+    if sections["autoscaler"] is not None and AUTOSCALER not in forced:
         yield (
             f"{PROJECT}:autoscaler is set: only production has one; remove it, or set {PROJECT}:force to [autoscaler]"
         )
@@ -140,8 +174,9 @@ def _only_for_production(sections: Mapping[str, Section | None], forced: frozens
 
 def _not_built_yet(sections: Mapping[str, Section | None]) -> Iterator[str]:
     missing = []
-    if isinstance(sections["database"], ManagedSettings):
-        missing.append("managed database (use database.kind self-hosted)")
+    database = sections["database"]
+    if isinstance(database, ManagedSettings) and database.access == "tunnel":
+        missing.append("database tunnel (use database.access direct)")
     if sections["autoscaler"] is not None:
         missing.append("autoscaler (remove the key)")
     if missing:

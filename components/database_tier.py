@@ -11,32 +11,15 @@ from cloudinit.roles import database as payload
 from components import commands, model, naming
 from components.clouds import port
 from components.commands import Login, Parcel
-from components.model import Engine, Role
+from components.database_endpoint import DATABASE_NAME, DatabaseEndpoint
+from components.model import Role
 from components.naming import Child
 from components.preflight import BootImage
 from components.site import Site
 from fleet import config
 
-# The site's own database and its user; nobody else shares the server.
-DATABASE_NAME = "site"
 DATABASE_USER = "site"
 PASSWORD_PURPOSE = "database"  # noqa: S105 - names what a password is for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseEndpoint:
-    """Where the site finds its database. `ready` is what must have happened before anyone connects."""
-
-    engine: Engine
-    host: pulumi.Output[str]
-    port: int
-    name: str
-    user: str
-    ready: pulumi.Resource
-
-    def public(self) -> pulumi.Output[dict[str, str | int]]:
-        """What a stack's output may tell of it."""
-        return self.host.apply(lambda host: {"host": host, "port": self.port, "engine": self.engine})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,10 +84,12 @@ class DatabaseTier(pulumi.ComponentResource):
         self.endpoint = DatabaseEndpoint(
             engine=args.site.engine,
             host=self.host,
-            port=model.database_port(args.site.engine),
+            port=pulumi.Output.from_input(model.database_port(args.site.engine)),
             name=DATABASE_NAME,
             user=DATABASE_USER,
-            ready=gate,
+            password=pulumi.Output.secret(args.site.identity.password(PASSWORD_PURPOSE)),
+            authority=pulumi.Output.from_input(args.site.identity.authority().certificate_pem),
+            ready=[gate],
         )
         self.register_outputs({"host": self.host})
 

@@ -120,6 +120,15 @@ def grants(role: Role, *, present: frozenset[Role], engine: Engine) -> tuple[Gra
     return tuple(_merged(rules, engine))
 
 
+def database_clients(present: frozenset[Role]) -> tuple[Role, ...]:
+    """The roles that reach the database, in the table's order."""
+    return tuple(
+        rule.source
+        for rule in TABLE
+        if rule.service is Service.DATABASE and isinstance(rule.source, Role) and rule.source in present
+    )
+
+
 def open_addresses(grant: Grant, places: Places) -> tuple[str, ...]:
     """The ranges that a cloud firewall lets in for a grant; its roles and the stack come by tag instead."""
     addresses: list[str] = []

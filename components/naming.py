@@ -23,6 +23,11 @@ class Common(StrEnum):
 
     PEERS = "peers"
     CANARY = "canary"
+    CLUSTER = "cluster"
+    SITE = "site"
+    SOURCES = "sources"
+    USER = "user"
+    """Followed by the number of its rotation."""
 
 
 def slot(role: Role, number: int) -> str:

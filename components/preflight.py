@@ -84,12 +84,14 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
 
 def _wanted(settings: Settings) -> Sequence[Wanted]:
     web, database, partial = settings.web, settings.self_hosted, settings.web.rollout.partial
-    rest = [Wanted(role=Role.WEB, key=REST_IMAGE, image=partial.rest, size=web.size)] if partial else []
-    return [
-        Wanted(role=Role.WEB, key=WEB_IMAGE, image=web.image, size=web.size),
-        *rest,
-        Wanted(role=Role.DATABASE, key=DATABASE_IMAGE, image=database.image, size=database.size),
-    ]
+    wanted = [Wanted(role=Role.WEB, key=WEB_IMAGE, image=web.image, size=web.size)]
+    if partial:
+        wanted.append(Wanted(role=Role.WEB, key=REST_IMAGE, image=partial.rest, size=web.size))
+    if database:
+        wanted.append(
+            Wanted(role=Role.DATABASE, key=DATABASE_IMAGE, image=database.image, size=database.size)
+        )
+    return wanted
 
 
 def _wishes(settings: Settings, images: Mapping[str, BootImage]) -> Sequence[Wish]:
@@ -104,6 +106,8 @@ def _wishes(settings: Settings, images: Mapping[str, BootImage]) -> Sequence[Wis
         )
         for number in range(1, rollout.count + 1)
     ]
+    if database is None:
+        return members
     own = Wish(
         slot=naming.slot(Role.DATABASE, 1),
         image=images[DATABASE_IMAGE].id,

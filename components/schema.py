@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.values import (
     AdminRange,
+    GatewayHost,
     HostName,
     ImageName,
     RegionSlug,
@@ -165,6 +166,24 @@ class SelfHostedSettings(Section):
     )
 
 
+class GatewaySettings(Section):
+    """Where a tunnel to the database ends: a machine that reaches it, and that the fleet only logs in to."""
+
+    host: GatewayHost = Field(description="text, a name or address", examples=["203.0.113.20"])
+    port: int = Field(
+        default=22, ge=1, le=65_535, description="a whole number from 1 to 65535", examples=[22]
+    )
+    user: str = Field(
+        default="tunnel",
+        pattern=r"^[a-z_][a-z0-9_-]{0,31}$",
+        description="text, a user's name",
+        examples=["tunnel"],
+    )
+    host_key: SshPublicKey = Field(
+        description="text, its public SSH host key", examples=["ssh-ed25519 AAAA... gateway"]
+    )
+
+
 class ManagedSettings(Section):
     """A database cluster run by the cloud."""
 
@@ -173,7 +192,23 @@ class ManagedSettings(Section):
     nodes: int = Field(ge=1, le=3, description="a whole number of nodes from 1 to 3", examples=[2])
     size: SizeSlug = Field(description="text, a size of cluster node", examples=["db-s-1vcpu-2gb"])
     access: Literal["direct", "tunnel"] = Field(
-        default="direct", description="direct or tunnel", examples=["direct"]
+        default="direct",
+        description="direct (over the private network) or tunnel (over SSH to a gateway)",
+        examples=["direct"],
+    )
+    gateway: GatewaySettings | None = Field(
+        default=None,
+        description="an object, with access tunnel only",
+        examples=[
+            {"host": "203.0.113.20", "port": 22, "user": "tunnel", "host_key": "ssh-ed25519 AAAA... gateway"}
+        ],
+    )
+    rotation: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_ROTATIONS,
+        description=f"a whole number from 1 to {MAX_ROTATIONS}; a higher one gives a new user and password",
+        examples=[2],
     )
 
 

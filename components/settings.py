@@ -15,8 +15,8 @@ import pulumi
 from pydantic import ValidationError
 
 from components import complaints, contradictions, values
-from components.contradictions import PRODUCTION, PROJECT
-from components.model import DrainTimes, Places
+from components.contradictions import FORCEABLE, PRODUCTION, PROJECT, REPLACE_DATABASE
+from components.model import DrainTimes, Places, Role
 from components.rollout import Rollout
 from components.schema import (
     AdminSettings,
@@ -37,8 +37,6 @@ from fleet.identity import Identity, SeedError
 # A stack's name becomes a tag: letters, digits, `:`, `-` and `_`, as in `name` of "Create a New Tag" in
 # https://docs.digitalocean.com/reference/api/digitalocean/. No upper case, for tags compare without it.
 _STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-
-FORCEABLE = ("managed-database", "autoscaler")
 
 _SECTIONS: Mapping[str, Mapping[str | None, type[Section]]] = {
     "cloud": {None: CloudSettings},
@@ -82,6 +80,8 @@ class Settings:
     app: AppSettings
     identity: Identity = field(repr=False)
     protect: bool
+    forced: frozenset[str]
+    """What the config lets through that is refused otherwise."""
     cloud_token: str | None = field(repr=False)
     """The cloud's token where the stack's config has one; else the environment has it."""
 
@@ -91,11 +91,24 @@ class Settings:
         return self.stack == PRODUCTION
 
     @property
-    def self_hosted(self) -> SelfHostedSettings:
-        """The database's settings; `load` has refused other kinds, which this version cannot build."""
-        if not isinstance(self.database, SelfHostedSettings):
-            raise TypeError(f"database.kind {self.database.kind} was not refused")
-        return self.database
+    def self_hosted(self) -> SelfHostedSettings | None:
+        """The settings of a database of the fleet's own; None when the cloud runs it."""
+        return self.database if isinstance(self.database, SelfHostedSettings) else None
+
+    @property
+    def managed(self) -> ManagedSettings | None:
+        """The settings of a database that the cloud runs; None when it is one of the fleet's own."""
+        return self.database if isinstance(self.database, ManagedSettings) else None
+
+    @property
+    def may_replace_database(self) -> bool:
+        """Whether a change may end a managed database and begin an empty one."""
+        return REPLACE_DATABASE in self.forced
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """What kinds of machines the stack has."""
+        return frozenset({Role.WEB, *((Role.DATABASE,) if self.self_hosted else ())})
 
     def places(self, edge_ranges: tuple[str, ...]) -> Places:
         """Where those are who may reach the machines; `edge_ranges` is what the edge says of itself."""
@@ -182,11 +195,12 @@ class _Reader:
             cloud=_typed(sections["cloud"], CloudSettings),
             admin=_typed(sections["admin"], AdminSettings),
             web=_typed(sections["web"], WebSettings),
-            database=_typed(sections["database"], SelfHostedSettings),
+            database=_database(sections["database"]),
             edge=_edge(sections["edge"]),
             app=_typed(sections["app"] or AppSettings(), AppSettings),
             identity=identity,
             protect=protect,
+            forced=forced,
             cloud_token=self._all.get(_CLOUD_TOKEN),
         )
 
@@ -321,6 +335,12 @@ def _typed(section: Section | None, model: type[_S]) -> _S:
     if not isinstance(section, model):
         raise TypeError(f"{type(section).__name__} instead of {model.__name__}")
     return section
+
+
+def _database(section: Section | None) -> DatabaseSettings:
+    if isinstance(section, SelfHostedSettings | ManagedSettings):
+        return section
+    raise TypeError(f"{type(section).__name__} is no database")
 
 
 def _edge(section: Section | None) -> EdgeSettings:

@@ -71,6 +71,15 @@ def host_name(value: Any) -> str:
     return text
 
 
+def gateway_host(value: Any) -> str:
+    """A host name or an address."""
+    text = _text(value)
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return host_name(text)
+
+
 def vpc_network(value: Any) -> ipaddress.IPv4Network:
     """The private range of the fleet's own network."""
     network = _network(_text(value))
@@ -179,6 +188,7 @@ def _kind(parse: Callable[[Any], Any]) -> Any:
 
 
 HostName = Annotated[str, _kind(host_name)]
+GatewayHost = Annotated[str, _kind(gateway_host)]
 VpcNetwork = Annotated[ipaddress.IPv4Network, _kind(vpc_network)]
 AdminRange = Annotated[IPNetwork, _kind(admin_range)]
 SshPublicKey = Annotated[str, _kind(ssh_public_key)]

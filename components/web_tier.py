@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 
@@ -16,7 +17,7 @@ from cloudinit.roles import web as payload
 from components import commands, naming
 from components.clouds import port
 from components.commands import Login, Parcel
-from components.database_tier import PASSWORD_PURPOSE, DatabaseEndpoint
+from components.database_endpoint import DatabaseEndpoint
 from components.edge import Origin
 from components.model import DrainTimes, Role
 from components.naming import Child, Common
@@ -244,14 +245,21 @@ class _Shared:
     @classmethod
     def of(cls, args: WebTierArgs) -> _Shared:
         scratch = payload.WebImage(release=args.release) if args.release else None
-        known = pulumi.Output.all(args.database.host, args.origin.certificate)
+        database = args.database
+        known = pulumi.Output.all(
+            host=database.host,
+            port=database.port,
+            password=database.password,
+            authority=database.authority,
+            certificate=args.origin.certificate,
+        )
         return cls(
             tags=args.site.tags(Role.WEB),
             inbound=args.site.inbound(Role.WEB),
             private_key=pulumi.Output.secret(args.site.identity.deploy_key().private_openssh),
             authorized_keys=args.site.authorized_keys(),
             scratch=scratch,
-            before_secrets=[args.database.ready, *args.origin.ready],
+            before_secrets=[*database.ready, *args.origin.ready],
             delete_before_replace=True if args.rollout.mode == "in_place" else None,
             parcels={
                 image: _parcel(args, known, image, scratch)
@@ -262,20 +270,23 @@ class _Shared:
 
 
 def _parcel(
-    args: WebTierArgs, known: pulumi.Output[Sequence[str]], image: BootImage, scratch: payload.WebImage | None
+    args: WebTierArgs,
+    known: pulumi.Output[dict[str, Any]],
+    image: BootImage,
+    scratch: payload.WebImage | None,
 ) -> Parcel:
-    bundle = known.apply(lambda values: _bundle(args, image.manifest, *values))
+    bundle = known.apply(lambda values: _bundle(args, image.manifest, values))
     return Parcel.of(bundle, payload.archive(scratch) if scratch and image.from_scratch else None)
 
 
-def _bundle(args: WebTierArgs, manifest: str, database_host: str, certificate: str) -> config.Bundle:
+def _bundle(args: WebTierArgs, manifest: str, known: Mapping[str, Any]) -> config.Bundle:
     """What every member is told; all of them serve with one certificate."""
     return config.Bundle(
         settings=config.Settings(
             database=config.DatabaseSettings(
                 engine=args.database.engine,
-                host=database_host,
-                port=args.database.port,
+                host=known["host"],
+                port=int(known["port"]),
                 name=args.database.name,
                 user=args.database.user,
             ),
@@ -285,9 +296,9 @@ def _bundle(args: WebTierArgs, manifest: str, database_host: str, certificate: s
             manifest=manifest,
         ),
         secrets={
-            "database-password": args.site.identity.password(PASSWORD_PURPOSE),
-            "database-ca.pem": args.site.identity.authority().certificate_pem,
-            "tls.crt": certificate,
+            "database-password": known["password"],
+            "database-ca.pem": known["authority"],
+            "tls.crt": known["certificate"],
             "tls.key": args.origin.private_key,
         },
     )

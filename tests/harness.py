@@ -26,6 +26,7 @@ SIZES = ("s-1vcpu-512mb-10gb", "s-1vcpu-1gb", "s-1vcpu-2gb", "s-2vcpu-4gb")
 CLOUDFLARE_RANGES = ("173.245.48.0/20", "104.16.0.0/13", "172.64.0.0/13")
 CLOUDFLARE_RANGES_V6 = ("2400:cb00::/32", "2a06:98c0::/29")
 ZONE_ID = "0123456789abcdef0123456789abcdef"
+CLUSTER_AUTHORITY = "-----BEGIN CERTIFICATE-----\ncluster\n-----END CERTIFICATE-----\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ class World:
     droplets: list[dict[str, Any]] = field(default_factory=list)
     failing: frozenset[str] = frozenset()
     """Lookups that fail, by the last part of their token, such as getSizes."""
+    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What resources of a type really have, whatever the program asks for, as when it has changes ignored."""
 
 
 def snapshot(role: str, **changes: Any) -> dict[str, Any]:
@@ -245,9 +248,10 @@ class _Mocks(mocks.Mocks):
         state = reveal(args.inputs)
         if args.typ in _AUTO_NAMED:
             state.setdefault("name", f"{args.name}-0a1b2c3")
+        kept = self._world.kept.get(args.typ, {})
         if self._preview:
-            return "", state
-        return str(1000 + self._made), state | _computed(args.typ, self._made)
+            return "", {**state, **kept}
+        return str(1000 + self._made), {**state, **_computed(args.typ, self._made), **kept}
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         self._recording.invokes.append((args.token, args.args))
@@ -269,13 +273,21 @@ class _Mocks(mocks.Mocks):
             "getDroplets": {"droplets": world.droplets},
             "getZones": {"results": [{"id": zone, "name": "foobar.com"} for zone in world.zones]},
             "getAuthenticatedOriginPullsCertificates": {"results": list(world.client_certificates)},
+            "getDatabaseCa": {"certificate": CLUSTER_AUTHORITY},
             "getIpRanges": {"ipv4Cidrs": list(world.ranges), "ipv6Cidrs": list(world.ranges_v6)},
         }
 
 
 _AUTO_NAMED = frozenset(
     f"digitalocean:index/{kind}"
-    for kind in ("droplet:Droplet", "vpc:Vpc", "sshKey:SshKey", "firewall:Firewall", "volume:Volume")
+    for kind in (
+        "droplet:Droplet",
+        "vpc:Vpc",
+        "sshKey:SshKey",
+        "firewall:Firewall",
+        "volume:Volume",
+        "databaseCluster:DatabaseCluster",
+    )
 )
 
 
@@ -288,6 +300,10 @@ def _computed(type_: str, number: int) -> dict[str, Any]:
             "ipv4AddressPrivate": f"10.20.{host[0]}.{host[1] + 1}",
             "ipv6Address": f"2001:db8::{number}",
         }
+    if type_ == "digitalocean:index/databaseCluster:DatabaseCluster":
+        return {"privateHost": "private-database.db.example.com", "port": 25060.0, "password": "of doadmin"}
+    if type_ == "digitalocean:index/databaseUser:DatabaseUser":
+        return {"password": f"made-by-the-cloud-{number}"}
     if type_ == "cloudflare:index/originCaCertificate:OriginCaCertificate":
         return {"certificate": f"-----BEGIN CERTIFICATE-----\norigin{number}\n-----END CERTIFICATE-----\n"}
     return {}

@@ -28,19 +28,22 @@ def edge_lookups(settings: Settings) -> port.EdgeLookups | None:
     return CloudflareLookups(settings.edge.zone)
 
 
-def site(settings: Settings, tags: Sequence[str]) -> port.Cloud:
-    """The stack's place in its cloud: network, login key and tags."""
-    from components.clouds.digitalocean import DigitalOcean
+def place(settings: Settings, tags: Sequence[str]) -> port.Place:
+    """The stack's place in its cloud: network, login key and tags are there."""
+    from components.clouds.digitalocean import DigitalOcean, DigitalOceanDatabases
 
-    return DigitalOcean(
-        region=settings.cloud.region,
+    region = settings.cloud.region
+    cloud = DigitalOcean(
+        region=region,
         spec=port.SiteSpec(
             network=str(settings.cloud.network),
             tags=tags,
             login_key=settings.identity.deploy_key().public_openssh,
             ipv6=settings.cloud.ipv6,
+            lasting=settings.managed is not None and not settings.may_replace_database,
         ),
     )
+    return port.Place(cloud=cloud, databases=DigitalOceanDatabases(region, cloud.network))
 
 
 def dns(settings: Settings, zone_id: str) -> port.Dns:

@@ -17,6 +17,10 @@ _ANYWHERE = ["0.0.0.0/0", "::/0"]
 # What resolvers may keep: short, so that a leaving member's visitors soon ask again.
 RECORD_TTL_SECONDS = 60
 
+# What the cloud calls the engines, and the versions that the machines' clients are tried with.
+# https://docs.digitalocean.com/products/databases/
+_ENGINES: Mapping[str, tuple[str, str]] = {"mysql": ("mysql", "8"), "postgresql": ("pg", "17")}
+
 _T = TypeVar("_T")
 
 
@@ -73,7 +77,9 @@ class DigitalOcean:
         self._region = region
         self._ipv6 = spec.ipv6
         self._tags = {tag: digitalocean.Tag(f"tag-{tag}", name=tag).name for tag in spec.tags}
-        self._network = digitalocean.Vpc("network", region=region, ip_range=spec.network)
+        # Another network would take a database cluster that lives in it along; who has one asks what it really is.
+        kept = pulumi.ResourceOptions(ignore_changes=["region", "ip_range"]) if spec.lasting else None
+        self._network = digitalocean.Vpc("network", region=region, ip_range=spec.network, opts=kept)
         # Without a key the cloud makes up a root password and sends it by mail.
         self._key = digitalocean.SshKey("deploy-key", public_key=spec.login_key)
 
@@ -81,6 +87,12 @@ class DigitalOcean:
     def tags(self) -> Mapping[str, pulumi.Output[str]]:
         """The stack's tags by name."""
         return self._tags
+
+    @property
+    def network(self) -> port.Network:
+        """The stack's VPC."""
+        vpc = self._network
+        return port.Network(id=vpc.id, range=vpc.ip_range, region=vpc.region)
 
     def machine(self, name: str, spec: port.MachineSpec, opts: pulumi.ResourceOptions) -> port.Machine:
         """A droplet with monitoring, without the agent that would install packages behind our back."""
@@ -136,6 +148,70 @@ class DigitalOcean:
                 )
                 for protocol in ("tcp", "udp", "icmp")
             ],
+            opts=opts,
+        )
+
+
+class DigitalOceanDatabases:
+    """Clusters in one region and VPC."""
+
+    def __init__(self, region: str, network: port.Network) -> None:
+        self._region = region
+        self._network = network
+
+    def cluster(self, name: str, spec: port.ClusterSpec, opts: pulumi.ResourceOptions) -> port.Cluster:
+        """A cluster reached by its private name only."""
+        engine, version = _ENGINES[spec.engine]
+        if spec.lasting:
+            # The first three make it another cluster, or move it; and whoever upgrades it at the cloud must not have
+            # that taken back.
+            opts.ignore_changes = ["engine", "private_network_uuid", "region", "version"]
+        cluster = digitalocean.DatabaseCluster(
+            name,
+            engine=engine,
+            version=version,
+            node_count=spec.nodes,
+            size=spec.size,
+            region=self._region,
+            private_network_uuid=self._network.id,
+            tags=spec.tags,
+            opts=opts,
+        )
+        ours = {theirs: name for name, (theirs, _) in _ENGINES.items()}
+        return port.Cluster(
+            resource=cluster,
+            engine=cluster.engine.apply(lambda theirs: ours.get(theirs, theirs)),
+            network=self._network,
+            host=cluster.private_host,
+            port=cluster.port,
+            authority=digitalocean.get_database_ca_output(cluster_id=cluster.id).certificate,
+        )
+
+    def database(
+        self, name: str, cluster: port.Cluster, called: str, opts: pulumi.ResourceOptions
+    ) -> digitalocean.DatabaseDb:
+        """A database, empty."""
+        return digitalocean.DatabaseDb(name, cluster_id=cluster.resource.id, name=called, opts=opts)
+
+    def user(
+        self, name: str, cluster: port.Cluster, called: str, opts: pulumi.ResourceOptions
+    ) -> port.DatabaseUser:
+        """A user with the rights that the cloud gives to all of them."""
+        user = digitalocean.DatabaseUser(name, cluster_id=cluster.resource.id, name=called, opts=opts)
+        return port.DatabaseUser(resource=user, password=pulumi.Output.secret(user.password))
+
+    def trust(
+        self,
+        name: str,
+        cluster: port.Cluster,
+        tags: Sequence[pulumi.Input[str]],
+        opts: pulumi.ResourceOptions,
+    ) -> digitalocean.DatabaseFirewall:
+        """The cluster's whole list: the API takes nothing less, and without one anybody may try to log in."""
+        return digitalocean.DatabaseFirewall(
+            name,
+            cluster_id=cluster.resource.id,
+            rules=[digitalocean.DatabaseFirewallRuleArgs(type="tag", value=tag) for tag in tags],
             opts=opts,
         )
 

@@ -75,6 +75,8 @@ class SiteSpec:
     """OpenSSH public key that may log in as root."""
     ipv6: bool = False
     """Whether machines have public IPv6 addresses too."""
+    lasting: bool = False
+    """Whether the network stays as it is when the config asks for another one: see Network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,78 @@ class Cloud(Protocol):
 
     def firewall(self, name: str, spec: FirewallSpec, opts: pulumi.ResourceOptions) -> pulumi.Resource:
         """A firewall bound by tag, so that it covers later machines at birth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The stack's private network as it really is, which differs from the config where a lasting one was kept."""
+
+    id: pulumi.Output[str]
+    range: pulumi.Output[str]
+    region: pulumi.Output[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSpec:
+    """A database cluster to be; like a machine it gets no name."""
+
+    engine: Literal["mysql", "postgresql"]
+    nodes: int
+    """One serves, the others stand by."""
+    size: str
+    tags: Sequence[pulumi.Input[str]]
+    lasting: bool
+    """Whether what would make it another, empty cluster is passed over: see Cluster."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A database cluster as a resource; engine and network are what it really has, whatever the config asks for."""
+
+    resource: pulumi.CustomResource
+    engine: pulumi.Output[str]
+    network: Network
+    host: pulumi.Output[str]
+    """Its name in the stack's network; follows the node that serves."""
+    port: pulumi.Output[int]
+    authority: pulumi.Output[str]
+    """PEM; signs the certificate that its nodes show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseUser:
+    """Someone who may log in to a cluster, with a password that the cloud made."""
+
+    resource: pulumi.CustomResource
+    password: pulumi.Output[str]
+
+
+class Databases(Protocol):
+    """The cloud's own database clusters, in the stack's network."""
+
+    def cluster(self, name: str, spec: ClusterSpec, opts: pulumi.ResourceOptions) -> Cluster:
+        """A cluster. Nodes and size change while it serves; engine and network cannot."""
+
+    def database(
+        self, name: str, cluster: Cluster, called: str, opts: pulumi.ResourceOptions
+    ) -> pulumi.Resource:
+        """A database in it."""
+
+    def user(self, name: str, cluster: Cluster, called: str, opts: pulumi.ResourceOptions) -> DatabaseUser:
+        """A user of it."""
+
+    def trust(
+        self, name: str, cluster: Cluster, tags: Sequence[pulumi.Input[str]], opts: pulumi.ResourceOptions
+    ) -> pulumi.Resource:
+        """From now on only machines with one of these tags reach it, whenever they were born."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A stack's place in a cloud, by what is to be had there."""
+
+    cloud: Cloud
+    databases: Databases
 
 
 class EdgeLookups(Protocol):

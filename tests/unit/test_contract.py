@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import runpy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Protocol, get_type_hints
 import pulumi
 import pytest
 
-from components import clouds, database_tier, edge, firewall, web_tier
+from components import clouds, database_tier, edge, firewall, managed_database, web_tier
 from components.clouds import port
 from components.naming import Child, Common
 from tests.harness import Recording, Registered, deploy, is_secret
@@ -26,10 +27,18 @@ COMPONENTS = [
     (firewall.Firewall, firewall.FirewallArgs),
     (edge.Edge, edge.EdgeArgs),
     (database_tier.DatabaseTier, database_tier.DatabaseTierArgs),
+    (managed_database.ManagedDatabase, managed_database.ManagedDatabaseArgs),
     (web_tier.WebTier, web_tier.WebTierArgs),
 ]
-PORTS: list[type[Protocol]] = [port.Catalogue, port.Cloud, port.EdgeLookups, port.Edge, port.Dns]  # type: ignore[valid-type]  # a Protocol is a class
-AUTO_NAMED = {"Droplet", "Vpc", "SshKey", "Firewall", "Volume"}
+PORTS: list[type[Protocol]] = [  # type: ignore[valid-type]  # a Protocol is a class
+    port.Catalogue,
+    port.Cloud,
+    port.Databases,
+    port.EdgeLookups,
+    port.Edge,
+    port.Dns,
+]
+AUTO_NAMED = {"Droplet", "Vpc", "SshKey", "Firewall", "Volume", "DatabaseCluster"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,13 @@ class Variant:
     edge: str
     engine: str
     stack: str
+    database: str = "self-hosted"
 
     def config(self) -> dict[str, Any]:
         config = good() | {"edge": {"kind": self.edge, "zone": "foobar.com"}}
+        if self.database == "managed":
+            config["database"] = {"kind": "managed", "nodes": 2, "size": "db-s-1vcpu-2gb"}
+            config["force"] = ["managed-database"]
         config["database"]["engine"] = self.engine
         config["cloud"] = config["cloud"] | {"ipv6": self.stack == "prod"}
         return config
@@ -53,9 +66,14 @@ VARIANTS = [
     for engine in ("mysql", "postgresql")
     for stack in ("dev", "prod")
 ]
+VARIANTS += [
+    Variant("cloudflare", engine, stack, "managed")
+    for engine in ("mysql", "postgresql")
+    for stack in ("dev", "prod")
+]
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v.edge}-{v.engine}-{v.stack}")
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: f"{v.edge}-{v.database}-{v.engine}-{v.stack}")
 def recording(request: pytest.FixtureRequest) -> Recording:
     """The whole program, built once for each combination that the contract must hold for."""
     variant: Variant = request.param
@@ -102,7 +120,7 @@ def test_names_end_with_a_known_noun(recording: Recording) -> None:
     for resource in recording.resources:
         prefix, _, rest = resource.name.partition("-")
         if resource.custom and prefix in ("web", "database"):
-            if rest in set(Common):
+            if rest in set(Common) or re.fullmatch(rf"{Common.USER}-\d+", rest):
                 continue
             number, _, noun = rest.partition("-")
             assert number.isdigit(), resource.name
@@ -135,18 +153,23 @@ def test_every_machine_comes_after_tags_and_firewall(recording: Recording) -> No
 
 def test_only_data_is_protected_and_only_in_production(recording: Recording) -> None:
     production = recording.named("web-1").inputs["tags"][0] == "prod"
+    data = {"database-1-data"} & set(recording.names()) or {"database-cluster", "database-site"}
     protected = {resource.name for resource in recording.resources if resource.protect}
-    assert protected == ({"database-1-data"} if production else set())
+    assert protected == (data if production else set())
 
 
-def test_no_change_is_ignored(recording: Recording) -> None:
-    for resource in recording.resources:
-        assert not resource.ignore_changes, resource.name
+def test_no_change_is_ignored_but_what_would_end_a_managed_database(recording: Recording) -> None:
+    ignoring = {resource.name for resource in recording.resources if resource.ignore_changes}
+    assert ignoring == ({"database-cluster", "network"} if managed(recording) else set())
+
+
+def managed(recording: Recording) -> bool:
+    return "database-cluster" in recording.names()
 
 
 def test_only_the_database_machine_goes_before_its_successor_comes(recording: Recording) -> None:
     first = [resource.name for resource in recording.resources if resource.delete_before_replace]
-    assert first == ["database-1"]
+    assert first == ([] if managed(recording) else ["database-1"])
 
 
 def test_connections_user_data_and_stdin_are_secret(recording: Recording) -> None:
@@ -218,11 +241,11 @@ def test_no_options_of_the_caller_reach_children() -> None:
 
 def test_adapters_satisfy_their_ports() -> None:
     """The chooser's annotations make mypy check this; here it is seen that they are there."""
-    names = ("catalogue", "site", "dns", "edge")
+    names = ("catalogue", "place", "dns", "edge")
     hints = {name: get_type_hints(getattr(clouds, name))["return"] for name in names}
     assert hints == {
         "catalogue": port.Catalogue,
-        "site": port.Cloud,
+        "place": port.Place,
         "dns": port.Dns,
         "edge": port.Edge | None,
     }

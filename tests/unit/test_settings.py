@@ -75,7 +75,9 @@ def test_a_good_config_is_read() -> None:
     assert result.cloud.network == ipaddress.ip_network("10.20.0.0/20")
     assert result.admin.cidrs == (ipaddress.ip_network("203.0.113.7/32"),)
     assert result.web.count == 2
+    assert result.self_hosted is not None
     assert result.self_hosted.volume_gib == 1
+    assert result.managed is None
     assert isinstance(result.edge, CloudflareSettings)
     assert result.edge.propagation_seconds == 300
     assert result.identity.seed == bytes(range(32))
@@ -335,8 +337,10 @@ AUTOSCALER = {"size": "s-1vcpu-1gb", "max": 10, "target_cpu": 60}
 
 
 def test_production_is_told_in_one_line_what_cannot_be_built_yet() -> None:
-    (line,) = mistakes(good() | {"database": MANAGED, "autoscaler": AUTOSCALER}, stack="prod")
-    assert "managed database" in line
+    gateway = {"host": "203.0.113.20", "host_key": PUBLIC_KEY}
+    tunnel = MANAGED | {"access": "tunnel", "gateway": gateway}
+    (line,) = mistakes(good() | {"database": tunnel, "autoscaler": AUTOSCALER}, stack="prod")
+    assert "tunnel" in line
     assert "autoscaler" in line
 
 

@@ -11,7 +11,8 @@ import pulumi
 from components import model
 from components.clouds import port
 from components.clouds.digitalocean import DigitalOcean, DigitalOceanDns
-from components.database_tier import DatabaseEndpoint, DatabaseTier, DatabaseTierArgs
+from components.database_endpoint import DatabaseEndpoint
+from components.database_tier import DatabaseTier, DatabaseTierArgs
 from components.edge import without_edge
 from components.firewall import Firewall, FirewallArgs
 from components.model import DrainTimes, Places, Role
@@ -92,10 +93,12 @@ def elsewhere() -> DatabaseEndpoint:
     return DatabaseEndpoint(
         engine="mysql",
         host=pulumi.Output.from_input("10.20.0.9"),
-        port=3306,
+        port=pulumi.Output.from_input(3306),
         name="site",
         user="site",
-        ready=pulumi.CustomResource("test:index:Ready", "ready", {}),
+        password=pulumi.Output.secret(IDENTITY.password("database")),
+        authority=pulumi.Output.from_input(IDENTITY.authority().certificate_pem),
+        ready=[pulumi.CustomResource("test:index:Ready", "ready", {})],
     )
 
 

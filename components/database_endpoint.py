@@ -1,0 +1,35 @@
+"""Where the site finds its database, whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+
+from components.model import Engine
+
+# The site's own database; nobody else shares the server.
+DATABASE_NAME = "site"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseEndpoint:
+    """How the site connects. `ready` is what must have happened before anyone does."""
+
+    engine: Engine
+    host: pulumi.Output[str]
+    """Address or name, which the server's certificate carries."""
+    port: pulumi.Output[int]
+    name: str
+    user: str
+    password: pulumi.Output[str] = field(repr=False)
+    authority: pulumi.Output[str]
+    """PEM; what the server's certificate must be signed by."""
+    ready: Sequence[pulumi.Resource]
+
+    def public(self) -> pulumi.Output[dict[str, str | int]]:
+        """What a stack's output may tell of it."""
+        return pulumi.Output.all(self.host, self.port).apply(
+            lambda known: {"host": known[0], "port": known[1], "engine": self.engine}
+        )

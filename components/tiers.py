@@ -1,0 +1,99 @@
+"""What a stack's settings mean for each tier: the composition root asks for the tiers, here they get their parts."""
+
+from __future__ import annotations
+
+from components import naming, preflight
+from components.clouds import port
+from components.database_endpoint import DatabaseEndpoint
+from components.database_tier import DatabaseTier, DatabaseTierArgs
+from components.edge import Origin
+from components.firewall import Firewall
+from components.managed_database import ManagedDatabase, ManagedDatabaseArgs
+from components.model import Role
+from components.preflight import Findings
+from components.settings import Settings
+from components.site import Site
+from components.web_tier import WebTier, WebTierArgs
+
+
+def tags(settings: Settings) -> tuple[str, ...]:
+    """The tags that must exist before the first machine."""
+    return naming.tags(settings.stack, settings.roles)
+
+
+def site(settings: Settings, place: port.Place, found: Findings) -> Site:
+    """What all tiers share."""
+    return Site(
+        stack=settings.stack,
+        cloud=place.cloud,
+        identity=settings.identity,
+        admin_keys=settings.admin.ssh_keys,
+        roles=settings.roles,
+        engine=settings.database.engine,
+        places=settings.places(found.edge_ranges),
+    )
+
+
+def database(
+    settings: Settings, place: port.Place, site: Site, found: Findings, firewall: Firewall
+) -> DatabaseEndpoint:
+    """The site's database, of the fleet's own or run by the cloud."""
+    own, managed = settings.self_hosted, settings.managed
+    if own is not None:
+        return DatabaseTier(
+            "database",
+            DatabaseTierArgs(
+                site=site,
+                size=own.size,
+                image=found.images[preflight.DATABASE_IMAGE],
+                volume_gib=own.volume_gib,
+                protect_data=settings.protect,
+                after=[firewall.native[Role.DATABASE]],
+            ),
+        ).endpoint
+    if managed is None:
+        raise TypeError(f"{type(settings.database).__name__} is no database")
+    return ManagedDatabase(
+        "database",
+        ManagedDatabaseArgs(
+            site=site,
+            databases=place.databases,
+            region=settings.cloud.region,
+            nodes=managed.nodes,
+            size=managed.size,
+            rotation=managed.rotation,
+            lasting=not settings.may_replace_database,
+            protect=settings.protect and not settings.may_replace_database,
+        ),
+    ).endpoint
+
+
+def web(
+    settings: Settings,
+    site: Site,
+    found: Findings,
+    firewall: Firewall,
+    *,
+    dns: port.Dns,
+    origin: Origin,
+    database: DatabaseEndpoint,
+) -> WebTier:
+    """The members that serve the site."""
+    return WebTier(
+        "web",
+        WebTierArgs(
+            site=site,
+            domain=settings.domain,
+            rollout=settings.rollout,
+            size=settings.web.size,
+            image=found.images[preflight.WEB_IMAGE],
+            rest=found.images.get(preflight.REST_IMAGE),
+            release=found.release,
+            drain=settings.drain_times,
+            dns=dns,
+            origin=origin,
+            database=database,
+            cloud_token=settings.cloud_token,
+            after=[firewall.native[Role.WEB]],
+        ),
+    )

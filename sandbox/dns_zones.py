@@ -40,6 +40,11 @@ def platform_zone(host: str, anycast: Sequence[str]) -> DnsZone:
     return DnsZone(host, _CLOUDFLARE_SERVERS, tuple(_addresses(host, anycast)))
 
 
+def cluster_zone(domain: str, records: Sequence[DnsRecord]) -> DnsZone:
+    """The names of managed databases."""
+    return DnsZone(domain, _DIGITALOCEAN_SERVERS, tuple(records))
+
+
 def cloudflare_zone(zone: Document, records: Iterable[Document], anycast: Sequence[str]) -> DnsZone:
     """A zone of Cloudflare; paused, it answers the origins themselves."""
     found: list[DnsRecord] = []

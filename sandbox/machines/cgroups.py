@@ -95,6 +95,14 @@ class MachineCgroups:
                 found.update(int(line) for line in (Path(directory) / "cgroup.procs").read_text().split())
         return frozenset(found)
 
+    def init(self, machine: int) -> int | None:
+        """The machine's init, as the host numbers it; None when it is off or systemd-nspawn has not started it yet."""
+        file = self.group(machine) / "box/payload/init.scope/cgroup.procs"
+        with contextlib.suppress(OSError):
+            numbers = file.read_text().split()
+            return int(numbers[0]) if numbers else None
+        return None
+
     def freeze(self, machine: int) -> None:
         """Hold every process of the machine still; blocks until they are, and then its files do not change."""
         (self.group(machine) / "cgroup.freeze").write_text("1")

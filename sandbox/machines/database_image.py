@@ -10,6 +10,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.machines import base_image, host_apt
 from sandbox.machines.apt_sources import AptSource
@@ -49,7 +50,7 @@ class _Recipe:
 
 def find(cache: Path) -> DatabaseImage | None:
     """The newest finished build whose distribution image is still there; None when there is none."""
-    builds = [
+    builds: list[dict[str, Any]] = [
         json.loads(path.read_text()) | {"place": path.parent} for path in _store(cache).glob("*/image.json")
     ]
     usable = [build for build in builds if Path(build["below"]).is_dir()]
@@ -127,6 +128,5 @@ def _store(cache: Path) -> Path:
     return cache / "images" / KEY
 
 
-def _image(facts: dict[str, object]) -> DatabaseImage:
-    layers = (Path(str(facts["below"])), Path(str(facts["place"])) / "root")
-    return DatabaseImage(layers, int(str(facts["size_bytes"])))
+def _image(facts: dict[str, Any]) -> DatabaseImage:
+    return DatabaseImage((Path(facts["below"]), facts["place"] / "root"), facts["size_bytes"])

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.machines import base_image
+from sandbox.machines import base_image, database_image
 from sandbox.machines.port import MachineError
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -46,7 +46,9 @@ class ImageStore:
 
     def get(self, key: str) -> Image:
         """Raises MachineError for an image that is not here."""
-        if base := base_image.find(self._cache, key):
+        if key == database_image.KEY and (database := database_image.find(self._cache)):
+            return Image(database.layers, database.size_bytes)
+        if key in base_image.SUITES and (base := base_image.find(self._cache, key)):
             return Image((base.root,), base.size_bytes)
         manifest = self._manifest(key)
         if not manifest.is_file():
@@ -60,8 +62,10 @@ class ImageStore:
         return Image(tuple(Path(layer) for layer in facts["layers"]), facts["size_bytes"])
 
     def claim(self, image: Image) -> None:
-        """Keep the distribution image below it in the cache as long as this sandbox has disks on it."""
-        base_image.claim(image.layers[0], self._home)
+        """Keep what it has of the cache there as long as this sandbox has disks on it."""
+        for layer in image.layers:
+            if self._cache in layer.parents:
+                base_image.claim(layer, self._home)
 
     def new_layer(self, key: str) -> Path:
         """Where to copy the layer of an image to be; it does not exist, and counts only after `add`."""

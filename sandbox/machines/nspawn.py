@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.machines import boot, readiness, seed, trust
 from sandbox.machines.cgroups import MachineCgroups
-from sandbox.machines.commands import run
+from sandbox.machines.commands import execute, run
 from sandbox.machines.images import ImageStore, lowerdir
 from sandbox.machines.machine_files import MachineFiles
 from sandbox.machines.port import MachineError, MachineSpec, VolumeSpec
@@ -170,6 +170,16 @@ class NspawnMachines:
                 await asyncio.to_thread(shutil.rmtree, directory)
         self._turns.pop(machine, None)
         await self._collect()
+
+    async def execute(self, machine: int, *command: str, text: str = "") -> str:
+        """Run a command in the machine as its root, whatever the network does; its output.
+
+        `text` goes to its standard input. Raises MachineError when the machine is off or the command fails.
+        """
+        init = self._cgroups.init(machine)
+        if init is None:
+            raise MachineError(f"machine {machine} is off: `{command[0]}` cannot run there")
+        return await execute(init, command, text)
 
     async def snapshot(self, machine: int, image: str) -> int:
         """A running machine is held still while its disk is copied: what a power cut would have left."""

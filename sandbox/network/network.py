@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_network
 
+from sandbox.machines.port import Interface
 from sandbox.network import ruleset
 from sandbox.network.cables import Change, Neighbour, Observed, difference, droplet_cables, fabric
 from sandbox.network.commands import check_tools, ip_batch, ip_json, nft
@@ -89,6 +91,14 @@ class NamespaceNetwork:
                 raise NetworkError(f"droplet {droplet} is not on the network: apply a topology with it first")
             await self._lay_cables(replace(self._topology, attachments=rest))
             await self._lay_cables(self._topology)
+
+    def attached(self, droplet: int) -> bool:
+        """Whether the network has this droplet, by the topology that was applied last."""
+        return any(attachment.droplet == droplet for attachment in self._topology.attachments)
+
+    async def configure(self, machine: int, cards: Sequence[Interface]) -> None:
+        """Set up the namespace of a machine that has no network daemon of its own."""
+        await configure(self.plan, machine, cards)
 
     async def remove(self) -> None:
         """Leave nothing of this sandbox behind in the host's kernel."""
@@ -218,17 +228,21 @@ class NamespaceNetwork:
 
 async def configure_as_machine(plan: Plan, attachment: Attachment) -> None:
     """Set up a droplet's namespace as its own network daemon would: for tests without machines."""
+    await configure(plan, attachment.droplet, (attachment.public, attachment.private))
+
+
+async def configure(plan: Plan, machine: int, cards: Sequence[Interface]) -> None:
+    """Addresses and routes of a machine's cards, as they are meant to be inside."""
     lines = ["link set lo up"]
-    for interface in (attachment.public, attachment.private):
-        lines.append(f"addr replace {interface.address}/{interface.prefix} dev {interface.name}")
-        lines.append(f"link set {interface.name} up")
-        if interface.ipv6 is not None:
-            lines.append(
-                f"addr replace {interface.ipv6.address}/{interface.ipv6.prefix} dev {interface.name}"
-            )
-            lines.append(f"route replace ::/0 via {interface.ipv6.gateway} dev {interface.name}")
-    lines.append(f"route replace default via {attachment.public.gateway} dev {attachment.public.name}")
-    await ip_batch(lines, plan.droplet(attachment.droplet))
+    for card in cards:
+        lines.append(f"addr replace {card.address}/{card.prefix} dev {card.name}")
+        lines.append(f"link set {card.name} up")
+        if card.ipv6 is not None:
+            lines.append(f"addr replace {card.ipv6.address}/{card.ipv6.prefix} dev {card.name}")
+            lines.append(f"route replace ::/0 via {card.ipv6.gateway} dev {card.name}")
+    ways = [card for card in cards if card.gateway]
+    lines += [f"route replace default via {card.gateway} dev {card.name}" for card in ways]
+    await ip_batch(lines, plan.droplet(machine))
 
 
 def _first_source(ranges: tuple[str, ...], mark: str) -> str | None:

@@ -29,6 +29,7 @@ __all__ = [
     "Protocol",
     "Role",
     "Settings",
+    "TunnelSettings",
 ]
 
 Role = Literal["web", "database", "autoscaler"]
@@ -60,6 +61,8 @@ _DIGEST = re.compile(r"([0-9a-f]{64})?")
 _MANIFEST = re.compile(r"([0-9a-f]{8,64})?")
 _RELEASE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _VOLUME = re.compile(r"([a-z][a-z0-9-]{0,63})?")
+_LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_HOST_KEY = re.compile(r"(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) [A-Za-z0-9+/=]{40,1000}")
 _UNIT = re.compile(r"[A-Za-z0-9@._-]{1,120}\.(service|socket|timer)")
 _PATH = re.compile(r"/[A-Za-z0-9/._~-]{0,200}")
 _APP_SECRET = re.compile(r"app-[a-z0-9][a-z0-9._-]{0,58}")
@@ -74,8 +77,15 @@ DATASTORE_SECRETS: Final = ("datastore-access-key", "datastore-secret-key")
 DATASTORE_SEAL: Final = "datastore-seal-key"
 _DATASTORE_ALL: Final = frozenset({*DATASTORE_SECRETS, DATASTORE_SEAL})
 
+# What members show each other when one takes over a request of another: see fleet/machine/failover.py.
+PEER_SECRETS: Final = ("peer.crt", "peer.key", "peer-ca.pem")
+# The key that a web member logs in to the tunnel's gateway with.
+TUNNEL_KEY: Final = "tunnel-key"
+
 _SECRETS: Final[Mapping[Role, frozenset[str]]] = {
-    "web": frozenset({"database-password", "database-ca.pem", "tls.key", "tls.crt"}),
+    "web": frozenset(
+        {"database-password", "database-ca.pem", "tls.key", "tls.crt", *PEER_SECRETS, TUNNEL_KEY}
+    ),
     "database": frozenset(
         {"database-password", "database-ca.pem", "database-server.key", "database-server.crt"}
     ),
@@ -83,7 +93,11 @@ _SECRETS: Final[Mapping[Role, frozenset[str]]] = {
 }
 # Secrets that belong together: of each group all are given, or none.
 _GROUPS: Final[Mapping[Role, tuple[frozenset[str], ...]]] = {
-    "web": (frozenset({"tls.key", "tls.crt"}), frozenset({"database-password", "database-ca.pem"})),
+    "web": (
+        frozenset({"tls.key", "tls.crt"}),
+        frozenset({"database-password", "database-ca.pem"}),
+        frozenset(PEER_SECRETS),
+    ),
     "database": (frozenset({"database-server.key", "database-server.crt"}),),
     "autoscaler": (),
 }
@@ -146,6 +160,27 @@ class MachineConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelSettings:
+    """The gateway behind which the database is; the key for it travels as the secret TUNNEL_KEY."""
+
+    host: str
+    port: int
+    user: str
+    host_key: str  # what the gateway must show: type and key as in known_hosts
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        settings = cls(
+            host=reader.checked("host", _host),
+            port=reader.integer("port", 1, 65535),
+            user=reader.text("user", _LOGIN),
+            host_key=reader.text("host_key", _HOST_KEY),
+        )
+        reader.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
     """Where the site's database is; its password travels as the secret `database-password`."""
 
@@ -154,17 +189,25 @@ class DatabaseSettings:
     port: int
     name: str
     user: str
+    tunnel: TunnelSettings | None = None  # None: it is reached directly
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
+        tunnel = reader.optional_child("tunnel")
         settings = cls(
             engine=reader.choice("engine", get_args(Engine)),
             host=reader.checked("host", _host),
             port=reader.integer("port", 1, 65535),
             name=reader.text("name", _IDENTIFIER),
             user=reader.text("user", _IDENTIFIER),
+            tunnel=TunnelSettings.read(tunnel) if tunnel else None,
         )
         reader.finish()
+        if tunnel and not _is_name(settings.host):
+            # The member finds the tunnel under the name that the server's certificate carries.
+            raise ConfigError(
+                f"database.host is {settings.host!r}; give its name, as there is a tunnel to it"
+            )
         return settings
 
 
@@ -211,6 +254,8 @@ class Settings:
     def as_document(self) -> dict[str, object]:
         """As JSON objects. What is not set since it came later is left out, for members whose image is older."""
         document = asdict(self)
+        if self.database and self.database.tunnel is None:
+            del document["database"]["tunnel"]
         return {key: value for key, value in document.items() if key != "datastore" or value is not None}
 
     @classmethod
@@ -269,6 +314,10 @@ class Bundle:
             raise ConfigError("bundle.settings.server_names is empty; give the host names of the site")
         if role == "database" and self.settings.database is None:
             raise ConfigError("bundle.settings.database is missing; a database machine needs name and user")
+        if TUNNEL_KEY in names and not self._tunnel():
+            raise ConfigError(
+                f"bundle.secrets has {TUNNEL_KEY}, and bundle.settings.database names no tunnel"
+            )
         if missing_secrets := sorted(self._needed(role) - names):
             raise ConfigError(f"bundle.secrets: {', '.join(missing_secrets)} missing for role {role}")
 
@@ -276,7 +325,11 @@ class Bundle:
         opening = frozenset(DATASTORE_SECRETS if self.settings.datastore else ())
         if role != "web":
             return _SECRETS[role] | opening
-        return opening | ({"database-password", "database-ca.pem"} if self.settings.database else set())
+        database = {"database-password", "database-ca.pem"} if self.settings.database else set()
+        return opening | database | ({TUNNEL_KEY} if self._tunnel() else set())
+
+    def _tunnel(self) -> TunnelSettings | None:
+        return self.settings.database.tunnel if self.settings.database else None
 
 
 def _canonical(value: object, indent: int | None = None) -> str:
@@ -318,6 +371,14 @@ def _host(text: str) -> str:
         if _HOST.fullmatch(text) and not text.startswith("*"):
             return text
         raise ConfigError("not an IP address or a host name in lower case") from None
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def _server_name(text: str) -> str:
@@ -365,6 +426,8 @@ def _secret(role: Role, name: str, value: object) -> str:
             return _pem(value, "CERTIFICATE")
         if name.endswith(".key"):
             return _pem(value, r"((RSA|EC) )?PRIVATE KEY")
+        if name == TUNNEL_KEY:
+            return _pem(value, "OPENSSH PRIVATE KEY")
     except ConfigError as error:
         raise ConfigError(f"{where} is {error}") from None
     if not value.isprintable():

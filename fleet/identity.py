@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SEED_BYTES = 32
+PEER_NAME = "member.flotilla.internal"
+"""Name of every web member among its peers, as fleet/machine/failover.py checks it."""
 
 # Certificates must come out byte for byte the same on every run, so their validity cannot follow the clock.
 VALID_FROM = datetime(2026, 1, 1, tzinfo=UTC)
@@ -90,8 +92,10 @@ class CertificateAuthority:
     def issue(
         self, name: str, key: ec.EllipticCurvePrivateKey, dns: Sequence[str], ips: Sequence[str], client: bool
     ) -> CertificatePair:
-        """A leaf for `key`; `client` makes it one that identifies a client instead of a server."""
-        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        """A leaf for `key`; `client` makes it one that identifies a client instead of a server, and with names both."""
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH] if client else []
+        if dns or ips or not client:
+            usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         alternatives: list[x509.GeneralName] = [x509.DNSName(host) for host in dns]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in ips]
         builder = (
@@ -103,7 +107,7 @@ class CertificateAuthority:
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
             )
@@ -164,6 +168,10 @@ class Identity:
     ) -> CertificatePair:
         """A leaf certificate of the stack's authority for the subject `name`, with a key of its own."""
         return self._authority.issue(name, self._p256_key(f"certificate/{name}"), dns, ips, client)
+
+    def peer_certificate(self) -> CertificatePair:
+        """What web members show each other, whoever of them asks; all have the same, as they have the site's."""
+        return self.certificate(PEER_NAME, dns=[PEER_NAME], client=True)
 
     def certificate_request(self, name: str, *, dns: Sequence[str]) -> CertificateRequest:
         """A request for a certificate of another authority, for a key of its own."""

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fleet.identity import Identity, SeedError
+from fleet.identity import PEER_NAME, Identity, SeedError
 
 SEED = base64.b64encode(bytes(range(32))).decode()
 
@@ -129,6 +129,17 @@ def test_a_client_certificate_cannot_serve(identity: Identity) -> None:
     leaf = x509.load_pem_x509_certificate(identity.certificate("edge", client=True).certificate_pem.encode())
     usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+def test_members_are_server_and_client_to_each_other(identity: Identity) -> None:
+    leaf = x509.load_pem_x509_certificate(identity.peer_certificate().certificate_pem.encode())
+    assert set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == {
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+    }
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [PEER_NAME]
+    assert leaf.subject.rfc4514_string() == f"CN={PEER_NAME}"
 
 
 def test_changed_names_give_another_serial_number(identity: Identity) -> None:

@@ -95,6 +95,69 @@ def test_a_wrong_bundle_is_refused_with_the_key(path: str, value: object, messag
         Bundle.from_json(text, "web")
 
 
+OPENSSH_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nMIIB\n-----END OPENSSH PRIVATE KEY-----\n"
+GATEWAY = {"host": "203.0.113.9", "port": 22, "user": "tunnel", "host_key": "ssh-ed25519 " + "A" * 68}
+
+
+def tunnelled(**gateway: object) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(BUNDLE.to_json())
+    database = {"host": "private-db.example.com", "tunnel": {**GATEWAY, **gateway}}
+    document["settings"]["database"] |= database
+    document["secrets"]["tunnel-key"] = OPENSSH_KEY
+    return document
+
+
+def test_a_tunnel_survives_json() -> None:
+    bundle = Bundle.from_json(json.dumps(tunnelled()), "web")
+    assert bundle.settings.database
+    assert bundle.settings.database.tunnel
+    assert bundle.settings.database.tunnel.user == "tunnel"
+    assert Bundle.from_json(bundle.to_json(), "web") == bundle
+
+
+@pytest.mark.parametrize(
+    ("gateway", "message"),
+    [
+        ({"host": "a b"}, "tunnel.host"),
+        ({"port": 0}, "tunnel.port"),
+        ({"user": "-oProxyCommand=x"}, "tunnel.user"),
+        ({"host_key": "ssh-ed25519 A\n* ssh-ed25519 " + "B" * 68}, "tunnel.host_key"),
+        ({"more": 1}, "unknown key 'more'"),
+    ],
+)
+def test_a_wrong_gateway_is_refused(gateway: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Bundle.from_json(json.dumps(tunnelled(**gateway)), "web")
+
+
+def test_a_tunnel_needs_a_key_of_its_own_and_a_name_for_the_database() -> None:
+    for path, value, message in (
+        ("host", "10.20.0.5", "database.host is '10.20.0.5'"),
+        ("tunnel", None, "names no tunnel"),
+    ):
+        document = tunnelled()
+        document["settings"]["database"][path] = value
+        with pytest.raises(ConfigError, match=message):
+            Bundle.from_json(json.dumps(document), "web")
+    for key, message in ((None, "tunnel-key missing"), (KEY, "tunnel-key is not PEM")):
+        document = tunnelled()
+        document["secrets"]["tunnel-key"] = key
+        if key is None:
+            del document["secrets"]["tunnel-key"]
+        with pytest.raises(ConfigError, match=message):
+            Bundle.from_json(json.dumps(document), "web")
+
+
+def test_a_bundle_that_needs_no_tunnel_says_nothing_of_it() -> None:
+    assert "tunnel" not in BUNDLE.to_json()
+    assert "tunnel" not in BUNDLE.settings.to_json()
+
+
+def test_members_show_each_other_a_certificate_with_its_key_and_authority() -> None:
+    with pytest.raises(ConfigError, match=r"peer-ca\.pem, peer\.key is missing"):
+        Bundle.from_json(bundle_with("secrets/peer.crt", CERTIFICATE), "web")
+
+
 def test_a_refused_secret_is_not_quoted() -> None:
     with pytest.raises(ConfigError) as error:
         Bundle.from_json(bundle_with("secrets/database-password", "hush\nhush"), "web")

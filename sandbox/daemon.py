@@ -130,7 +130,7 @@ async def _open(
         rate_limits=RateLimits() if config.rate_limits else None,
     )
     window = REQUESTS_PER_WINDOW if config.rate_limits else None
-    cloud = Cloud(store, world.machines, world.network, settings)
+    cloud = Cloud(store, world.machines, world.network, settings, databases=world.databases)
     app = create_app(
         cloud,
         extra_routes=cloudflare.routes(store, settings, requests_per_window=window),

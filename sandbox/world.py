@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from sandbox import dns_zones, processes
 from sandbox.api.cloud import Cloud
+from sandbox.api.databases_port import DatabaseClusters, RecordClusters
 from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.config import SandboxConfig
@@ -70,6 +71,9 @@ class World(Protocol):
     def network(self) -> Network: ...
 
     @property
+    def databases(self) -> DatabaseClusters: ...
+
+    @property
     def public_network(self) -> IPv4Network:
         """Where the droplets' public addresses come from."""
 
@@ -99,6 +103,7 @@ class RecordsOnly:
         self._store = store
         self.machines: Machines = RecordMachines(store)
         self.network: Network = RecordNetwork()
+        self.databases: DatabaseClusters = RecordClusters()
         self.public_network = public_slice(config.instance)
         self.public_network6 = public_slice6(config.instance)
 
@@ -140,6 +145,7 @@ class SimulatedWorld:
         self._machines = SimulatedMachines(store, self._scripts)
         self._claim = claim_socket(config.instance)
         self.network: Network = _Cables(self._machines)
+        self.databases: DatabaseClusters = RecordClusters()
         self.public_network = loopback_slice(config.instance)
         # The loopback network has one IPv6 address only.
         self.public_network6 = None
@@ -195,6 +201,7 @@ class RealWorld:
         self._config = config
         self._store = store
         self._network = NamespaceNetwork(config.instance, public_slice(config.instance))
+        self.databases: DatabaseClusters = RecordClusters()
         ranges = ip_ranges(store)
         ports = config.ports
         points = points_of_presence(

@@ -24,6 +24,8 @@ Json = dict[str, Any]
 _VARIABLE = "FLOTILLA_OPENAPI"
 _NEARBY = Path(__file__).resolve().parents[2] / "shared" / "openapi" / "digitalocean.json"
 _PAGES = ("page", "per_page")
+# What DigitalOcean's clients send for "not given" where the description has no such value.
+_FORGIVEN = (("ssh_keys", None), ("rules", None), ("environment", ""), ("project_id", ""))
 _NULL_AWARE = ("type", "enum", "allOf", "anyOf", "oneOf", "$ref")
 
 
@@ -175,16 +177,17 @@ class OpenApi:
 def _forgiven(operation: Operation, body: Any) -> Any:
     """A request without what the real API takes from DigitalOcean's own clients although the description does not.
 
-    Null for no SSH keys, no `ports` in a rule for ICMP, an empty environment of a project, and no type in a change
-    of a DNS record.
+    Null for no SSH keys and for no trusted sources, no `ports` in a rule for ICMP, an empty environment of a project,
+    an empty project of a database cluster, no type in a change of a DNS record, and the tag of a database cluster.
     """
     if not isinstance(body, dict):
         return body
-    clean = {
-        name: value
-        for name, value in body.items()
-        if not (name == "ssh_keys" and value is None) and not (name == "environment" and value == "")
-    }
+    clean = {name: value for name, value in body.items() if (name, value) not in _FORGIVEN}
+    if operation.path == "/v2/tags/{tag_id}/resources" and isinstance(body.get("resources"), list):
+        clean["resources"] = [
+            {**one, "resource_type": "droplet"} if one.get("resource_type") == "database" else one
+            for one in body["resources"]
+        ]
     if operation.path.endswith("/records/{domain_record_id}"):
         clean.setdefault("type", "A")
     for side in ("inbound_rules", "outbound_rules"):

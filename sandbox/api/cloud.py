@@ -12,6 +12,8 @@ from sandbox.api import topology
 from sandbox.api.addresses import to_interface
 from sandbox.api.catalog import load_catalog
 from sandbox.api.clock import stamp, utc_now
+from sandbox.api.databases import Databases
+from sandbox.api.databases_port import DatabaseClusters, RecordClusters
 from sandbox.api.errors import pending_event
 from sandbox.api.fabric import Fabric
 from sandbox.api.furnish import furnish
@@ -46,6 +48,7 @@ class Cloud:
         network: Network,
         settings: CloudSettings,
         *,
+        databases: DatabaseClusters | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = store
@@ -54,6 +57,7 @@ class Cloud:
         self.catalog = load_catalog()
         self.fabric = Fabric(network, self.topology)
         self.tasks = Tasks()
+        self.databases = Databases(self, databases or RecordClusters())
         self.boots = asyncio.Semaphore(settings.parallel_boots)
         self._now = now
         self._stopping = False
@@ -71,7 +75,9 @@ class Cloud:
         for action in self.store.all("action"):
             if action["status"] == "in-progress":
                 self.tasks.spawn(f"action {action['id']}", self._run(action["id"]))
-        await asyncio.gather(*(self._restore(droplet) for droplet in self._idle_droplets()))
+        await asyncio.gather(
+            self.databases.restore(), *(self._restore(droplet) for droplet in self._idle_droplets())
+        )
 
     async def stop(self, *, machines: bool = False) -> None:
         """End the background work; with `machines` also shut every machine down, to be started again by `start`."""
@@ -81,7 +87,9 @@ class Cloud:
             on = [
                 droplet["id"] for droplet in self.store.all("droplet") if self.machines.running(droplet["id"])
             ]
-            await asyncio.gather(*(self.machines.stop(machine, graceful=True) for machine in on))
+            await asyncio.gather(
+                self.databases.driver.stop(), *(self.machines.stop(machine, graceful=True) for machine in on)
+            )
         await self.fabric.stop()
 
     async def settled(self) -> None:
@@ -119,6 +127,9 @@ class Cloud:
     def every_droplet(self) -> list[Document]:
         """Droplets, and those being destroyed: they hold their addresses, volumes and images until they are gone."""
         return self.store.all("droplet") + self.store.all("doomed_droplet")
+
+    def every_database_node(self) -> list[Document]:
+        return [node for cluster in self.databases.every() for node in cluster["nodes"]]
 
     def change(self, kind: str, key: str | int, **changes: Any) -> None:
         """Change some fields of a document that is there; one that is gone stays so."""
@@ -159,6 +170,7 @@ class Cloud:
         return topology.resolve(
             self.every_droplet(),
             self.store.all("firewall"),
+            clusters=self.databases.every(),
             isolated={entry["droplet"] for entry in self.store.all("isolated")},
             edge_ranges=self.settings.edge_ranges,
         )

@@ -26,6 +26,10 @@ class MachineFault(Body):
     kind: Literal["kill", "isolate", "heal"]
 
 
+class DatabaseFault(Body):
+    kind: Literal["kill"]
+
+
 def guarded(token: str, handler: Handler) -> Handler:
     """A control handler that asks for the control token and turns ApiErrors into answers."""
 
@@ -66,6 +70,7 @@ class Control:
             Route("/requests", self._list_requests, methods=["GET"]),
             Route("/console/{machine}", self._console, methods=["GET"]),
             Route("/machines/{machine}/fault", self._machine_fault, methods=["POST"]),
+            Route("/databases/{database}/fault", self._database_fault, methods=["POST"]),
         ]
         token = self._cloud.settings.control_token
         routes = [
@@ -92,6 +97,7 @@ class Control:
                 }
                 for droplet in droplets
             ],
+            "databases": [self._database(cluster) for cluster in store.all("database")],
             "being_destroyed": [droplet["id"] for droplet in store.all("doomed_droplet")],
             "actions_in_progress": sum(action["status"] == "in-progress" for action in store.all("action")),
             "failed_actions": [
@@ -140,6 +146,35 @@ class Control:
         else:
             self._cloud.isolate(number, isolated=kind == "isolate")
             await self._cloud.fabric.applied()
+        return Response(status_code=204)
+
+    def _database(self, cluster: Document) -> Document:
+        databases = self._cloud.databases
+        return {
+            "id": cluster["id"],
+            "name": cluster["name"],
+            "status": cluster["status"],
+            "primary": databases.driver.primary(cluster["id"]),
+            "nodes": [
+                {
+                    "id": node["id"],
+                    "public": node["public"]["address"],
+                    "private": node["private"]["address"],
+                }
+                for node in cluster["nodes"]
+            ],
+            "failure": databases.failures.get(cluster["id"]),
+        }
+
+    async def _database_fault(self, request: Request) -> Response:
+        """kill cuts the power of the primary node of the cluster that the path names, by id or by name."""
+        wanted = request.path_params["database"]
+        parse(DatabaseFault, await _json(request))
+        clusters = self._cloud.store.all("database")
+        cluster = next((one for one in clusters if wanted in (one["id"], one["name"])), None)
+        if cluster is None:
+            raise not_found(f"there is no database cluster {wanted}")
+        await self._cloud.databases.driver.kill_primary(cluster["id"])
         return Response(status_code=204)
 
     def _droplet(self, request: Request) -> Document:

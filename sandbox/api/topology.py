@@ -1,4 +1,4 @@
-"""Cloud firewalls resolved: what the store says becomes what the network must let pass. Pure."""
+"""Cloud firewalls and trusted sources resolved: what the store says becomes what the network must let pass. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from sandbox.api.addresses import to_interface
+from sandbox.api.databases_port import PORT
 from sandbox.network.port import Allow, Attachment, Topology
 from sandbox.store import Document
 
@@ -32,20 +33,28 @@ def resolve(
     droplets: Sequence[Document],
     firewalls: Sequence[Document],
     *,
+    clusters: Sequence[Document] = (),
     isolated: Collection[int] = (),
     edge_ranges: Iterable[str] = (),
 ) -> Topology:
-    """The network of these droplets under these firewalls.
+    """The network of these droplets under these firewalls, and of the nodes of these database clusters.
 
-    A droplet under no firewall lets everything pass; under one or more, only what some rule of them allows.
+    A droplet under no firewall lets everything pass; under one or more, only what some rule of them allows. A node
+    lets its trusted sources in, without any everybody, and the other nodes of its cluster.
     """
     peers = _peers(droplets)
     # Once per firewall, not per droplet: a tag may stand for hundreds of addresses.
     walls = [_wall(firewall, peers) for firewall in firewalls]
+    nodes = (node for cluster in clusters for node in _cluster(cluster, peers, isolated))
     return Topology(
-        attachments=tuple(_attachment(droplet, walls, isolated) for droplet in droplets),
+        attachments=(*(_attachment(droplet, walls, isolated) for droplet in droplets), *nodes),
         edge_ranges=tuple(edge_ranges),
     )
+
+
+def trusted(rules: Sequence[Document], droplets: Sequence[Document]) -> tuple[str, ...]:
+    """The IPv4 ranges that the trusted sources of a database cluster stand for; each once."""
+    return _trusted(rules, _peers(droplets))
 
 
 def covers(firewall: Document, droplet: Document) -> bool:
@@ -86,6 +95,40 @@ def _attachment(droplet: Document, walls: Sequence[_Wall], isolated: Collection[
         outbound=_together(wall.outbound for wall in held),
         isolated=droplet["id"] in isolated,
     )
+
+
+def _cluster(cluster: Document, peers: _Peers, isolated: Collection[int]) -> Iterable[Attachment]:
+    sources = _trusted(cluster["rules"], peers) if cluster["rules"] else ("0.0.0.0/0",)
+    clients = (Allow(protocol="tcp", ports=(PORT, PORT), peers=sources),) if sources else ()
+    for node in cluster["nodes"]:
+        others = tuple(
+            f"{other['private']['address']}/32" for other in cluster["nodes"] if other["id"] != node["id"]
+        )
+        siblings = (Allow(protocol="tcp", ports=None, peers=others),) if others else ()
+        yield Attachment(
+            droplet=node["id"],
+            public=to_interface(node["public"]),
+            private=to_interface(node["private"]),
+            vpc=node["vpc"],
+            firewalled=True,
+            inbound=(*clients, *siblings),
+            outbound=siblings,
+            isolated=node["id"] in isolated,
+        )
+
+
+def _trusted(rules: Sequence[Document], peers: _Peers) -> tuple[str, ...]:
+    found: list[str] = []
+    for rule in rules:
+        match rule["type"]:
+            case "tag":
+                found.extend(peers.by_tag.get(rule["value"].lower(), ()))
+            case "droplet":
+                found.extend(peers.by_droplet.get(int(rule["value"]), ()))
+            case "ip_addr":
+                found.append(as_cidr(rule["value"]))
+    # Nodes have no IPv6 address that a droplet's could reach.
+    return tuple(dict.fromkeys(cidr for cidr in found if ":" not in cidr))
 
 
 def _together(allowed: Iterable[tuple[Allow, ...]]) -> tuple[Allow, ...]:

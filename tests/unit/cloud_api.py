@@ -139,6 +139,15 @@ class Api:
             droplet = (await self.get(f"/v2/droplets/{droplet['id']}"))["droplet"]
         return droplet
 
+    async def cluster(self, name: str = "site", *, settle: bool = True, **fields: Any) -> dict[str, Any]:
+        """A new database cluster as the API shows it, online unless `settle` is false."""
+        body = {"name": name, "engine": "mysql", "region": "lon1", "size": "db-s-1vcpu-1gb", "num_nodes": 1}
+        cluster: dict[str, Any] = (await self.made("/v2/databases", body | fields))["database"]
+        if settle:
+            await self.cloud.settled()
+            cluster = (await self.get(f"/v2/databases/{cluster['id']}"))["database"]
+        return cluster
+
     async def act(self, droplet: int, kind: str, **fields: Any) -> dict[str, Any]:
         """An action on a droplet, finished."""
         started = await self.made(f"/v2/droplets/{droplet}/actions", {"type": kind, **fields})

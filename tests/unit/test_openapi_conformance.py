@@ -110,6 +110,10 @@ async def furnished() -> World:
         "/v2/domains/foobar.com/records", {"type": "A", "name": "www", "data": "198.51.100.7"}
     )
     project = (await api.made("/v2/projects", {"name": "site", "purpose": "Web Application"}))["project"]
+    order = {"engine": "mysql", "region": "lon1", "private_network_uuid": vpc["id"]}
+    cluster = await api.cluster("site", **order, num_nodes=2, size="db-s-1vcpu-2gb", tags=["db"])
+    await api.made(f"/v2/databases/{cluster['id']}/users", {"name": "app"})
+    await api.cloud.settled()
     actions = [action["id"] for action in (await api.get("/v2/actions?per_page=200"))["actions"]]
     names: dict[str, list[Any]] = {
         "droplet": [on["id"], off["id"]],
@@ -124,6 +128,9 @@ async def furnished() -> World:
         "record": [record["domain_record"]["id"]],
         "project": [project["id"]],
         "action": actions,
+        "cluster": [cluster["id"]],
+        "user": ["app", "doadmin"],
+        "db": ["defaultdb"],
     }
     await api.cloud.stop()
     return World(api.cloud.store._db.serialize(), names)
@@ -135,7 +142,16 @@ def pools(names: dict[str, list[Any]]) -> dict[str, Sequence[Any]]:
         "name": ["web-9", "data9", "www", "example.org", "fw"],
         "names": ["a", "b.example.com"],
         "region": ["lon1", "fra1", "nyc2"],
-        "size": ["s-1vcpu-1gb", "s-1vcpu-2gb", "none"],
+        "size": ["s-1vcpu-1gb", "s-1vcpu-2gb", "db-s-1vcpu-2gb", "db-s-2vcpu-4gb", "none"],
+        "engine": ["mysql", "pg"],
+        "version": ["8", "17"],
+        "num_nodes": [1, 2],
+        "private_network_uuid": names["vpc"],
+        "project_id": names["project"],
+        "storage_size_mib": [61440],
+        "day": ["tuesday"],
+        "hour": ["14:00"],
+        "value": [str(names["droplet"][0]), "web", "198.51.100.7"],
         "image": ["debian-13-x64", *names["image"]],
         "ssh_keys": names["key"],
         "tags": _TAGS,

@@ -1,4 +1,4 @@
-"""What the cloud sells: regions, sizes and distribution images, a realistic handful of the public lists."""
+"""What the cloud sells: regions, sizes, images and database clusters, a realistic handful of the public lists."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from sandbox.store import Document
 
 @dataclass(frozen=True)
 class Catalog:
-    """The offer by slug; `images` holds the public distribution images."""
+    """The offer by slug; `images` holds the public distribution images, `most_nodes` what a cluster may have."""
 
     regions: dict[str, Document]
     sizes: dict[str, Document]
     images: dict[str, Document]
+    database_engines: dict[str, Document]
+    database_sizes: dict[str, Document]
 
     def region(self, slug: str) -> Document:
         """A region as the API shows it, with the sizes it offers; KeyError for an unknown slug."""
@@ -30,7 +32,13 @@ class Catalog:
 
 @cache
 def load_catalog() -> Catalog:
-    return Catalog(regions=_by_slug("regions"), sizes=_by_slug("sizes"), images=_by_slug("images"))
+    return Catalog(
+        regions=_by_slug("regions"),
+        sizes=_by_slug("sizes"),
+        images=_by_slug("images"),
+        database_engines=_by_slug("database_engines"),
+        database_sizes=_by_slug("database_sizes"),
+    )
 
 
 def _by_slug(name: str) -> dict[str, Document]:

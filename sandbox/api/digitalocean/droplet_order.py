@@ -179,9 +179,9 @@ def _policy(body: NewDroplets) -> Document | None:
 
 
 def _cards(cloud: Cloud, order: Order, number: int) -> Document:
-    known = cloud.every_droplet()
-    public = {droplet["public"]["address"] for droplet in known}
-    private = {droplet["private"]["address"] for droplet in known if droplet["vpc"] == order.vpc["id"]}
+    known = [*cloud.every_droplet(), *cloud.every_database_node()]
+    public = {holder["public"]["address"] for holder in known}
+    private = {holder["private"]["address"] for holder in known if holder["vpc"] == order.vpc["id"]}
     network = IPv4Network(order.vpc["ip_range"])
     try:
         card = public_interface(cloud.store, cloud.settings.public_network, number, public)

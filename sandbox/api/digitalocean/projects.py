@@ -19,6 +19,7 @@ _KINDS = {
     "droplet": ("droplet", "/v2/droplets"),
     "domain": ("domain", "/v2/domains"),
     "volume": ("volume", "/v2/volumes"),
+    "dbaas": ("database", "/v2/databases"),
 }
 
 

@@ -6,6 +6,8 @@ from sandbox.api.call import Endpoint
 from sandbox.api.digitalocean import (
     account,
     actions,
+    database_members,
+    databases,
     domains,
     droplet_actions,
     droplets,
@@ -38,5 +40,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *volumes.ENDPOINTS,
     *domains.ENDPOINTS,
     *records.ENDPOINTS,
+    *databases.ENDPOINTS,
+    *database_members.ENDPOINTS,
     *projects.ENDPOINTS,
 )

@@ -1,4 +1,4 @@
-"""Tags: names that bind droplets, images, volumes and firewalls; compared without case, shown as first written."""
+"""Tags: names that bind droplets, images, volumes, databases and firewalls; compared without case, shown as first written."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _KINDS = {
     "image": ("image", "images"),
     "volume": ("volume", "volumes"),
     "volume_snapshot": ("volume_snapshot", "volume_snapshots"),
+    "database": ("database", "databases"),
 }
 
 
@@ -31,7 +32,7 @@ class NewTag(Body):
 
 class Resource(Body):
     resource_id: str
-    resource_type: Literal["droplet", "image", "volume", "volume_snapshot"]
+    resource_type: Literal["droplet", "image", "volume", "volume_snapshot", "database"]
 
 
 class Resources(Body):
@@ -84,7 +85,6 @@ def view(call: Call, tag: Document) -> Document:
         resources[count] = {"count": number}
         if number and count in tag["last"]:
             resources[count]["last_tagged_uri"] = call.origin + tag["last"][count]
-    resources["databases"] = {"count": 0}
     resources["count"] = sum(entry["count"] for entry in resources.values())
     return {"name": tag["name"], "resources": resources}
 

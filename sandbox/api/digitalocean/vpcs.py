@@ -17,6 +17,8 @@ from sandbox.store import Document, Store
 _NAME = r"^[a-zA-Z0-9\-\.]+$"
 # https://docs.digitalocean.com/reference/api/ (vpc ip_range: not larger than /16, not smaller than /28)
 _LARGEST, _SMALLEST = 16, 28
+# What lives in a network: the URN's word and the store's kind, which is the API's word, too.
+_MEMBERS = {"droplet": "droplet", "dbaas": "database"}
 
 
 class NewVpc(Body):
@@ -127,7 +129,8 @@ def _change(call: Call, changes: Document, default: bool | None) -> Answer:
 
 def delete(call: Call) -> Answer:
     vpc = _named(call)
-    if any(droplet["vpc"] == vpc["id"] for droplet in call.cloud.every_droplet()):
+    holders = [*call.cloud.every_droplet(), *call.cloud.databases.every()]
+    if any(holder["vpc"] == vpc["id"] for holder in holders):
         raise forbidden("Can not delete VPC with members")
     if vpc["default"]:
         raise forbidden("Can not delete default VPC")
@@ -136,17 +139,14 @@ def delete(call: Call) -> Answer:
 
 
 def members(call: Call) -> Answer:
-    vpc, wanted = _named(call), call.query.get("resource_type", "droplet")
-    droplets = [droplet for droplet in call.store.all("droplet") if droplet["vpc"] == vpc["id"]]
-    return call.listing("members", droplets if wanted == "droplet" else [], _member)
-
-
-def _member(droplet: Document) -> Document:
-    return {
-        "name": droplet["name"],
-        "urn": f"do:droplet:{droplet['id']}",
-        "created_at": droplet["created_at"],
-    }
+    vpc, wanted = _named(call), call.query.get("resource_type")
+    found = [
+        {"name": one["name"], "urn": f"do:{word}:{one['id']}", "created_at": one["created_at"]}
+        for word, kind in _MEMBERS.items()
+        for one in call.store.all(kind)
+        if one["vpc"] == vpc["id"] and wanted in (None, kind)
+    ]
+    return call.listing("members", found)
 
 
 ENDPOINTS = (

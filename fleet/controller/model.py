@@ -312,8 +312,6 @@ class Track:
     slot: str
     first: float
     """When it was first seen."""
-    proven: bool = False
-    """It has served visitors in good health. Only such members are ever repaired: before, they are their maker's."""
     bad_since: float | None = None
     good_since: float | None = None
     misses: int = 0
@@ -394,7 +392,7 @@ class Memory:
     strays: Mapping[str, float] = field(default_factory=dict)
     """Records that lead nowhere, by id, and since when."""
     vacant: Mapping[str, float] = field(default_factory=dict)
-    """Slots without a member that ever served, and since when."""
+    """Slots that no record leads to, and since when."""
     destroyed: tuple[float, ...] = ()
     """When something was rebuilt or deleted beyond planned scale-in, in the last day."""
     cycled: tuple[float, ...] = ()

@@ -36,7 +36,7 @@ FULL = Memory(
     clock=Clock(wall=1e9, monotonic=5.25, boot="a"),
     serial=3,
     intents=(Intent("burst-1", "0123456", 11.0),),
-    tracks={7: Track("web-1", 1.0, proven=True, step=Step.CYCLED, bad_since=3.0), 8: Track("burst-2", 2.0)},
+    tracks={7: Track("web-1", 1.0, prepared=True, step=Step.CYCLED, bad_since=3.0), 8: Track("burst-2", 2.0)},
     known=frozenset({7, 8}),
     doubt=Doubt(4.0, frozenset({9})),
     tried={"delete 9": Tried(3.0, 2)},

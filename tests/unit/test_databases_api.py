@@ -19,7 +19,7 @@ from sandbox.network.port import Attachment
 from sandbox.store import Store
 from tests.unit.cloud_api import CONTROL_TOKEN, Api, settings, started
 
-TWO_NODES = {"num_nodes": 2, "size": "db-s-1vcpu-2gb"}
+TWO_NODES: dict[str, Any] = {"num_nodes": 2, "size": "db-s-1vcpu-2gb"}
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 

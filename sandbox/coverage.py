@@ -15,6 +15,14 @@ _HEAD = """# What the local cloud has
 Made by `python -m sandbox coverage`; a test holds this page against the code. Whatever is not here is refused by name.
 """
 
+_STORAGE = """
+## Object storage
+
+S3 by moto, with versions, conditional writes and uploads in parts. Signature Version 4 is checked, in headers and in
+presigned URLs, and so are the grants of keys: `read` lists and fetches, `readwrite` also puts and deletes objects,
+`fullaccess` also makes and sets up buckets. A bucket is known in its own region only. Not there: Signature Version 2,
+bodies signed in pieces, requests without a key; lifecycle rules are kept and shown, but nothing expires."""
+
 
 def page() -> str:
     """The page, in Markdown."""
@@ -31,7 +39,7 @@ def page() -> str:
             *_routes(cloudflare),
             f"\nZone settings with their effect on requests: {_names(settings)}. Shown, but kept at their default: "
             f"{_names(shown)}.",
-            "\n## Object storage\n\nS3 by moto; requests are told apart by access key, signatures are not checked.",
+            _STORAGE,
             "\n## Pulumi providers for engines without the official plugins\n",
             *(line for package in PACKAGES for line in _package(package)),
             "",

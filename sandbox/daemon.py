@@ -16,6 +16,7 @@ import uvicorn
 from sandbox import cloudflare, processes
 from sandbox.api.app import create_app
 from sandbox.api.cloud import Cloud
+from sandbox.api.digitalocean import spaces_keys
 from sandbox.api.server import make_server
 from sandbox.api.settings import CloudSettings, RateLimits
 from sandbox.children import providers
@@ -25,6 +26,7 @@ from sandbox.config import MachineKind, SandboxConfig
 from sandbox.disk import Disk, DiskFullError
 from sandbox.paths import SandboxPaths
 from sandbox.s3 import S3Server
+from sandbox.s3_keys import full_access
 from sandbox.site import site_routes
 from sandbox.store import Store
 from sandbox.world import RealWorld, RecordsOnly, SimulatedWorld, World
@@ -100,7 +102,8 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
         for name in config.zones:
             if not any(zone["name"] == name for zone in store.all("cf_zone")):
                 cloudflare.zones.create(store, {"name": name, "type": "full"})
-        storage = S3Server(paths.home, config.ports["s3"], config.spaces_key)
+        storage = S3Server(paths.home, config.ports["s3"])
+        _follow_keys(storage, config, store)
         stack.push_async_callback(storage.stop)
         # Slow to start and needed by nothing else: it comes up beside the rest.
         storing = asyncio.create_task(storage.start(), name="object storage")
@@ -144,6 +147,18 @@ async def _open(
     await world.open(cloud, announcer.progress)
     await cloud.start()
     return cloud
+
+
+def _follow_keys(storage: S3Server, config: SandboxConfig, store: Store) -> None:
+    """Let the object storage know the account's keys: the first one, and those made by the API."""
+
+    def tell(kinds: frozenset[str]) -> None:
+        if spaces_keys.KIND in kinds:
+            first = full_access(config.spaces_key, config.spaces_secret)
+            storage.allow([first, *spaces_keys.access_keys(store)])
+
+    tell(frozenset({spaces_keys.KIND}))
+    store.watch(tell)
 
 
 def _world(paths: SandboxPaths, config: SandboxConfig, store: Store) -> World:

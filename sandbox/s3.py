@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from sandbox import processes
 from sandbox.paths import MARKER
 from sandbox.processes import ProcessId
+from sandbox.s3_keys import AccessKey, write_keys
 
-# The variable by which the server process is told whose requests it answers; an argument would show in `ps`.
-ACCESS_KEY_VARIABLE = "FLOTILLA_S3_ACCESS_KEY"
 _LOG_TAIL = 2000
 
 
@@ -23,11 +23,11 @@ class S3Error(Exception):
 class S3Server:
     """The S3 server of one sandbox. Buckets survive `kill -9` of it and of the host."""
 
-    def __init__(self, home: Path, port: int, access_key: str) -> None:
+    def __init__(self, home: Path, port: int) -> None:
         self._home = home
         self._port = port
-        self._access_key = access_key
         self._directory = home / "s3"
+        self._keys = self._directory / "keys.json"
         self._identity = self._directory / "server.id"
         self._log = self._directory / "server.log"
 
@@ -37,6 +37,11 @@ class S3Server:
 
     def running(self) -> bool:
         return ProcessId.read(self._identity) is not None
+
+    def allow(self, keys: Iterable[AccessKey]) -> None:
+        """Let these keys in and no others, from the next request on."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_keys(self._keys, keys)
 
     async def start(self) -> None:
         """Return when requests are answered; one that an earlier daemon left running is taken over."""
@@ -51,6 +56,7 @@ class S3Server:
                     "-m",
                     "sandbox.s3_server",
                     *("--directory", str(self._directory / "buckets")),
+                    *("--keys", str(self._keys)),
                     *("--port", str(self._port)),
                     *("--ready-fd", str(tell)),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -59,7 +65,7 @@ class S3Server:
                     pass_fds=[tell],
                     start_new_session=True,
                     cwd=Path(__file__).parent.parent,
-                    env={**os.environ, MARKER: str(self._home), ACCESS_KEY_VARIABLE: self._access_key},
+                    env={**os.environ, MARKER: str(self._home)},
                 )
             os.close(tell)
             tell = -1

@@ -15,9 +15,11 @@ import pickle
 import re
 import threading
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import unquote, urlencode
+from xml.sax.saxutils import escape
 
 import moto
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -31,11 +33,21 @@ from moto.s3.utils import _VersionedKeyStore
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
 
-from sandbox.s3 import ACCESS_KEY_VARIABLE
+from sandbox.s3_keys import AccessKey, KeyRing
+from sandbox.s3_request import RefusedError, S3Request, authorize
+from sandbox.s3_signature import SIGNING_PARAMETERS, authenticate
+from sandbox.sigv4 import ALGORITHM
 
 _PARTITION = "aws"
+_MOTO_REGION = "us-east-1"
+# The one that clients of DigitalOcean take when none is told.
+_DEFAULT_REGION = "nyc3"
 _CHANGING = frozenset({"PUT", "POST", "DELETE"})
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/")
+_CONSTRAINT = re.compile(rb"<LocationConstraint>([a-z0-9-]+)</LocationConstraint>")
+_CREATION = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
+)
 
 _Environ = dict[str, Any]
 _Headers = list[tuple[str, str]]
@@ -112,45 +124,50 @@ class BucketFiles:
         os.fsync(descriptor)
         os.close(descriptor)
 
-    def known(self, names: Iterable[str]) -> list[str]:
-        """Those of the names that are buckets, in memory or on disk."""
-        return [name for name in names if name and (name in self._buckets or self._file(name).exists())]
+    def known(self, name: str) -> bool:
+        """Whether it is a bucket, in memory or on disk."""
+        return name in self._buckets or self._file(name).exists()
+
+    def region(self, name: str) -> str | None:
+        """Where a bucket is; None when there is none."""
+        bucket = self._buckets.get(name)
+        return None if bucket is None else str(bucket.region_name)
 
     def _file(self, name: str) -> Path:
         return self._directory / f"{name}.bucket"
 
 
 class Storage:
-    """A WSGI application in front of moto: one request at a time, only with our key, nothing answered before kept."""
+    """A WSGI application in front of moto: one request at a time, only what its key may, nothing answered before
+    kept."""
 
-    def __init__(self, inner: _Application, files: BucketFiles, access_key: str) -> None:
+    def __init__(self, inner: _Application, files: BucketFiles, keys: KeyRing) -> None:
         self._inner = inner
         self._files = files
-        self._access_key = access_key
+        self._keys = keys
         self._lock = threading.Lock()
 
     def __call__(self, environ: _Environ, start_response: _StartResponse) -> Iterable[bytes]:
-        refusal = self._refusal(environ)
-        if refusal is not None:
-            return _error(start_response, "403 Forbidden", *refusal)
         # The body is read before the lock is taken: a slow client must not stop the others.
-        body = get_input_stream(environ).read()
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        with self._lock:
-            status, headers, content = self._run(environ)
-            if environ["REQUEST_METHOD"] in _CHANGING and int(status.split()[0]) < 400:
-                touched = self._files.known({_bucket_of_path(environ), _bucket_of_host(environ)})
-                try:
-                    for name in touched:
-                        self._files.keep(name)
-                except OSError as error:
-                    for name in touched:
-                        self._files.restore(name)
-                    logging.exception("a change was taken back because it could not be kept")
-                    return _error(start_response, "500 Internal Server Error", "InternalError", str(error))
+        request = S3Request.of(environ, get_input_stream(environ).read())
+        try:
+            key = authenticate(request, self._keys, datetime.now(UTC))
+            authorize(key, request)
+            with self._lock:
+                self._check_region(request)
+                status, headers, content = self._run(for_moto(environ, request, key))
+                self._keep(request, status)
+        except RefusedError as error:
+            return _error(start_response, request, error)
         start_response(status, headers)
         return [content]
+
+    def _check_region(self, request: S3Request) -> None:
+        """A bucket is known in its own region only."""
+        place = request.place
+        region = self._files.region(place.bucket)
+        if place.region is not None and region is not None and place.region != region:
+            raise RefusedError("404 Not Found", "NoSuchBucket", "The specified bucket does not exist")
 
     def _run(self, environ: _Environ) -> tuple[str, _Headers, bytes]:
         answer: list[tuple[str, _Headers]] = []
@@ -162,52 +179,65 @@ class Storage:
         status, headers = answer[-1]
         return status, headers, content
 
-    def _refusal(self, environ: _Environ) -> tuple[str, str] | None:
-        if "HTTP_AUTHORIZATION" in environ:
-            found = _CREDENTIAL.search(environ["HTTP_AUTHORIZATION"])
-            key = found[1] if found else None
-        else:
-            # A presigned URL, of signature version 4 or 2.
-            query = parse_qs(environ.get("QUERY_STRING", ""))
-            presigned = query.get("X-Amz-Credential") or query.get("AWSAccessKeyId") or [""]
-            key = presigned[0].split("/")[0] or None
-        if key is None:
-            return "AccessDenied", "Access Denied"
-        if key != self._access_key:
-            return "InvalidAccessKeyId", "The access key Id you provided does not exist in our records."
-        return None
+    def _keep(self, request: S3Request, status: str) -> None:
+        bucket = request.place.bucket
+        if request.method not in _CHANGING or int(status.split()[0]) >= 400 or not self._files.known(bucket):
+            return
+        try:
+            self._files.keep(bucket)
+        except OSError as error:
+            self._files.restore(bucket)
+            logging.exception("a change was taken back because it could not be kept")
+            raise RefusedError("500 Internal Server Error", "InternalError", str(error)) from error
 
 
-def _bucket_of_path(environ: _Environ) -> str:
-    path: str = environ.get("PATH_INFO", "")
-    return path.lstrip("/").partition("/")[0]
+def for_moto(environ: _Environ, request: S3Request, key: AccessKey) -> _Environ:
+    """The request as moto understands it: the bucket in the path, one region, signed by a header."""
+    place, body = request.place, request.body
+    if request.method == "PUT" and place.bucket and not place.key and request.operation is None:
+        body = _CREATION.format(place.region or _asked_region(body) or _DEFAULT_REGION).encode()
+    query = urlencode([pair for pair in request.parameters if pair[0] not in SIGNING_PARAMETERS])
+    # moto knows the account by any key at all.
+    credential = f"Credential={key.id}/20000101/{_MOTO_REGION}/s3/aws4_request"
+    return {
+        **environ,
+        "HTTP_HOST": "localhost",
+        "HTTP_AUTHORIZATION": f"{ALGORITHM} {credential}, SignedHeaders=host, Signature=0",
+        "PATH_INFO": unquote(place.path, "latin-1"),
+        "RAW_URI": f"{place.path}?{query}",
+        "REQUEST_URI": f"{place.path}?{query}",
+        "QUERY_STRING": query,
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+    }
 
 
-def _bucket_of_host(environ: _Environ) -> str:
-    host: str = environ.get("HTTP_HOST", "")
-    return host.partition(":")[0].partition(".")[0]
+def _asked_region(body: bytes) -> str | None:
+    found = _CONSTRAINT.search(body)
+    return found[1].decode() if found else None
 
 
-def _error(start_response: _StartResponse, status: str, code: str, message: str) -> list[bytes]:
+def _error(start_response: _StartResponse, request: S3Request, error: RefusedError) -> list[bytes]:
     body = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+        f"<Resource>{escape(request.path)}</Resource></Error>"
     ).encode()
-    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-    return [body]
+    start_response(error.status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [] if request.method == "HEAD" else [body]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="where the buckets are kept")
+    parser.add_argument("--keys", type=Path, required=True, help="the file of the access keys")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--ready-fd", type=int, required=True, help="told `ready` once requests are answered")
     arguments = parser.parse_args()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     files = BucketFiles(arguments.directory)
     files.load()
-    application = Storage(
-        DomainDispatcherApplication(create_backend_app), files, os.environ[ACCESS_KEY_VARIABLE]
-    )
+    application = Storage(DomainDispatcherApplication(create_backend_app), files, KeyRing(arguments.keys))
     server = make_server(
         "127.0.0.1", arguments.port, application, threaded=True, request_handler=MotoRequestHandler
     )

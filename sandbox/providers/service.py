@@ -27,7 +27,15 @@ from sandbox.providers.package import Package
 from sandbox.providers.refresh import imported_state, refreshed_inputs
 from sandbox.providers.schema import Resource
 from sandbox.providers.session import CancelledByEngineError, LostConfigurationError, Session, Sessions
-from sandbox.providers.values import Values, contains_unknown, decode, encode, keep_secrets, reveal
+from sandbox.providers.values import (
+    Secret,
+    Values,
+    contains_unknown,
+    decode,
+    encode,
+    keep_secrets,
+    reveal,
+)
 
 _log = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -256,8 +264,16 @@ class ProviderService(provider_pb2_grpc.ResourceProviderServicer):
 
 
 def _marked(resource: Resource, outputs: Values, inputs: Values) -> Values:
-    """Outputs as secret as the inputs they repeat."""
-    return keep_secrets({name: outputs[name] for name in outputs if name in resource.properties}, inputs)
+    """Outputs as secret as the inputs they repeat, and those that always are."""
+    known = {name: outputs[name] for name in outputs if name in resource.properties}
+    return {
+        name: _secret(value) if resource.properties[name].secret else value
+        for name, value in keep_secrets(known, inputs).items()
+    }
+
+
+def _secret(value: Any) -> Any:
+    return value if value is None or isinstance(value, Secret) or contains_unknown(value) else Secret(value)
 
 
 def _completed(plan: Values, outputs: Values) -> Values:

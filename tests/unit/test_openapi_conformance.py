@@ -110,6 +110,8 @@ async def furnished() -> World:
         "/v2/domains/foobar.com/records", {"type": "A", "name": "www", "data": "198.51.100.7"}
     )
     project = (await api.made("/v2/projects", {"name": "site", "purpose": "Web Application"}))["project"]
+    grant = {"bucket": "datastore", "permission": "read"}
+    access = (await api.made("/v2/spaces/keys", {"name": "reader", "grants": [grant]}))["key"]["access_key"]
     order = {"engine": "mysql", "region": "lon1", "private_network_uuid": vpc["id"]}
     cluster = await api.cluster("site", **order, num_nodes=2, size="db-s-1vcpu-2gb", tags=["db"])
     await api.made(f"/v2/databases/{cluster['id']}/users", {"name": "app"})
@@ -127,6 +129,7 @@ async def furnished() -> World:
         "domain": ["foobar.com"],
         "record": [record["domain_record"]["id"]],
         "project": [project["id"]],
+        "access_key": [access],
         "action": actions,
         "cluster": [cluster["id"]],
         "user": ["app", "doadmin"],
@@ -172,6 +175,8 @@ def pools(names: dict[str, list[Any]]) -> dict[str, Sequence[Any]]:
         "data": ["198.51.100.8", "edge.example.net.", "text"],
         "ttl": [30, 1800],
         "tag": ["issue"],
+        "bucket": ["datastore", ""],
+        "permission": ["read", "readwrite", "fullaccess", ""],
         "ip_address": ["198.51.100.1"],
         "load_balancer_uids": [],
         "kubernetes_ids": [],
@@ -187,6 +192,10 @@ _QUERIES = {
     "private": ["true", "false", "maybe"],
     "resource_type": ["droplet", "volume", "other"],
     "region": ["lon1", "fra1"],
+    "bucket": ["datastore"],
+    "permission": ["read", "readwrite"],
+    "sort": ["created_at", "name"],
+    "sort_direction": ["asc", "desc", "up"],
 }
 
 

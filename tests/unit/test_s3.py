@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3  # type: ignore[import-untyped]  # ships no types
 import botocore.exceptions  # type: ignore[import-untyped]
@@ -18,8 +19,9 @@ from botocore.config import Config  # type: ignore[import-untyped]
 
 from sandbox.processes import ProcessId
 from sandbox.s3 import S3Error, S3Server
+from sandbox.s3_keys import AccessKey, full_access
 
-KEY = "SPACESKEY"
+KEY, SECRET = "SPACESKEY", "spaces-secret"
 
 
 def free_port() -> int:
@@ -30,20 +32,28 @@ def free_port() -> int:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[S3Server]:
-    made = S3Server(tmp_path, free_port(), KEY)
+    made = S3Server(tmp_path, free_port())
+    made.allow([full_access(KEY, SECRET)])
     await made.start()
     yield made
     await made.stop()
 
 
-def client(server: S3Server, key: str = KEY) -> Any:
+def client(
+    server: S3Server,
+    key: str = KEY,
+    secret: str = SECRET,
+    *,
+    endpoint: str | None = None,
+    style: str = "path",
+) -> Any:
     return boto3.client(
         "s3",
-        endpoint_url=server.endpoint,
+        endpoint_url=endpoint or server.endpoint,
         region_name="us-east-1",
         aws_access_key_id=key,
-        aws_secret_access_key="secret",
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        aws_secret_access_key=secret,
+        config=Config(signature_version="s3v4", s3={"addressing_style": style}, retries={"max_attempts": 1}),
     )
 
 
@@ -126,39 +136,98 @@ async def test_deleted_bucket_stays_deleted(server: S3Server, tmp_path: Path) ->
     assert (await call(s3.list_buckets))["Buckets"] == []
 
 
-async def test_write_can_be_conditional(server: S3Server) -> None:
+async def test_writes_can_be_conditional(server: S3Server) -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
     s3 = client(server)
-    await call(lambda: s3.create_bucket(Bucket="datastore"))
-    await call(lambda: s3.put_object(Bucket="datastore", Key="lease", Body=b"1", IfNoneMatch="*"))
-    with pytest.raises(botocore.exceptions.ClientError, match="PreconditionFailed"):
-        await call(lambda: s3.put_object(Bucket="datastore", Key="lease", Body=b"2", IfNoneMatch="*"))
+    lease = {"Bucket": "datastore", "Key": "lease"}
+
+    def refused(code: str, **conditions: str) -> None:
+        with pytest.raises(botocore.exceptions.ClientError, match=code):
+            s3.put_object(**lease, Body=b"other", **conditions)
+
+    def check() -> None:
+        s3.create_bucket(Bucket="datastore")
+        s3.put_bucket_versioning(Bucket="datastore", VersioningConfiguration={"Status": "Enabled"})
+        refused("NoSuchKey", IfMatch='"0123"')
+        first = s3.put_object(**lease, Body=b"1", IfNoneMatch="*")["ETag"]
+        refused("PreconditionFailed", IfNoneMatch="*")
+        second = s3.put_object(**lease, Body=b"2", IfMatch=first)["ETag"]
+        refused("PreconditionFailed", IfMatch=first)
+        assert s3.get_object(**lease)["Body"].read() == b"2"
+        # A deleted object is absent, also where its versions are kept.
+        s3.delete_object(**lease)
+        refused("NoSuchKey", IfMatch=second)
+        s3.put_object(**lease, Body=b"3", IfNoneMatch="*")
+
+    await call(check)
 
 
-async def test_foreign_key_is_refused(server: S3Server) -> None:
-    with pytest.raises(botocore.exceptions.ClientError, match="InvalidAccessKeyId"):
-        await call(client(server, "SOMEBODYELSE").list_buckets)
+async def test_only_who_knows_the_secret_is_let_in(server: S3Server) -> None:
+    for key, secret, refusal in (
+        ("SOMEBODYELSE", SECRET, "InvalidAccessKeyId"),
+        (KEY, "guessed", "SignatureDoesNotMatch"),
+    ):
+        with pytest.raises(botocore.exceptions.ClientError, match=refusal):
+            await call(client(server, key, secret).list_buckets)
 
 
-async def test_bucket_is_found_by_host_name(server: S3Server) -> None:
+async def test_a_key_reaches_as_far_as_its_grants_and_no_longer_than_it_is_known(server: S3Server) -> None:
+    root, one = full_access(KEY, SECRET), AccessKey("ONE", "one", (("datastore", "readwrite"),))
+    owner, role = client(server), client(server, "ONE", "one")
+
+    def check() -> None:
+        for bucket in ("datastore", "backups"):
+            owner.create_bucket(Bucket=bucket)
+        with pytest.raises(botocore.exceptions.ClientError, match="InvalidAccessKeyId"):
+            role.put_object(Bucket="datastore", Key="a", Body=b"1")
+        server.allow([root, one])
+        role.put_object(Bucket="datastore", Key="a", Body=b"1")
+        assert [entry["Key"] for entry in role.list_objects_v2(Bucket="datastore")["Contents"]] == ["a"]
+        role.delete_objects(Bucket="datastore", Delete={"Objects": [{"Key": "a"}]})
+        for refused in (
+            lambda: role.put_object(Bucket="backups", Key="a", Body=b"1"),
+            lambda: role.list_objects_v2(Bucket="backups"),
+            role.list_buckets,
+            lambda: role.delete_bucket(Bucket="datastore"),
+            lambda: role.put_bucket_versioning(
+                Bucket="datastore", VersioningConfiguration={"Status": "Suspended"}
+            ),
+        ):
+            with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+                refused()
+        server.allow([root])
+        with pytest.raises(botocore.exceptions.ClientError, match="InvalidAccessKeyId"):
+            role.list_objects_v2(Bucket="datastore")
+
+    await call(check)
+
+
+async def test_bucket_is_found_by_host_name_in_its_region_alone(server: S3Server) -> None:
     s3 = client(server)
-    await call(lambda: s3.create_bucket(Bucket="datastore"))
-    await call(lambda: s3.put_object(Bucket="datastore", Key="a/b", Body=b"content"))
-    url = await call(
-        lambda: s3.generate_presigned_url("get_object", Params={"Bucket": "datastore", "Key": "a/b"})
-    )
-    query = url.partition("?")[2]
-    port = int(server.endpoint.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    host = "datastore.lon1.digitaloceanspaces.com"
-    writer.write(f"GET http://{host}/a/b?{query} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-    answer = await reader.read()
+    where = {"LocationConstraint": "lon1"}
+    await call(lambda: s3.create_bucket(Bucket="datastore", CreateBucketConfiguration=where))
+    assert (await call(lambda: s3.get_bucket_location(Bucket="datastore")))["LocationConstraint"] == "lon1"
+    await call(lambda: s3.put_object(Bucket="datastore", Key="a/b c", Body=b"content"))
+    assert await visit(server, "lon1") == (b"200", b"content")
+    assert (await visit(server, "ams3"))[0] == b"404"
+
+
+async def visit(server: S3Server, region: str) -> tuple[bytes, bytes]:
+    """Status and content of a presigned URL, as it is answered behind a region's own host name."""
+    there = client(server, endpoint=f"https://{region}.digitaloceanspaces.com", style="virtual")
+    url = there.generate_presigned_url("get_object", Params={"Bucket": "datastore", "Key": "a/b c"})
+    parts = urlsplit(url)
+    assert parts.netloc == f"datastore.{region}.digitaloceanspaces.com"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.endpoint.rpartition(":")[2]))
+    writer.write(f"GET {parts.path}?{parts.query} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
+    head, _, content = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
-    assert answer.endswith(b"\r\n\r\ncontent")
+    return head.split()[1], content
 
 
 async def test_new_daemon_takes_the_running_server_over(server: S3Server, tmp_path: Path) -> None:
     before = ProcessId.read(tmp_path / "s3" / "server.id")
-    heir = S3Server(tmp_path, int(server.endpoint.rpartition(":")[2]), KEY)
+    heir = S3Server(tmp_path, int(server.endpoint.rpartition(":")[2]))
     await heir.start()
     assert ProcessId.read(tmp_path / "s3" / "server.id") == before
 
@@ -169,4 +238,4 @@ async def test_taken_port_is_named(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(S3Error, match=f"port {port}"):
-            await S3Server(tmp_path, port, KEY).start()
+            await S3Server(tmp_path, port).start()

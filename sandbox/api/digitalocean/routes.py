@@ -16,6 +16,7 @@ from sandbox.api.digitalocean import (
     projects,
     records,
     snapshots,
+    spaces_keys,
     ssh_keys,
     tags,
     volume_actions,
@@ -43,4 +44,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *databases.ENDPOINTS,
     *database_members.ENDPOINTS,
     *projects.ENDPOINTS,
+    *spaces_keys.ENDPOINTS,
 )

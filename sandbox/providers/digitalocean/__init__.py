@@ -7,7 +7,16 @@ from typing import Any
 
 import aiohttp
 
-from sandbox.providers.digitalocean import dns, droplets, lookups, network, projects, snapshots, volumes
+from sandbox.providers.digitalocean import (
+    dns,
+    droplets,
+    lookups,
+    network,
+    projects,
+    snapshots,
+    spaces,
+    volumes,
+)
 from sandbox.providers.http import Api, RetryPolicy
 from sandbox.providers.package import Package
 from sandbox.providers.schema import INTEGER, NUMBER, by_name, given
@@ -59,7 +68,7 @@ PACKAGE = Package(
     ),
     resources={
         resource.token: resource
-        for family in (network, droplets, snapshots, dns, volumes, projects)
+        for family in (network, droplets, snapshots, dns, volumes, projects, spaces)
         for resource in family.RESOURCES
     },
     functions={function.token: function for function in lookups.FUNCTIONS},

@@ -20,6 +20,8 @@ from sandbox.api.cloud import Cloud
 from sandbox.api.databases_port import DatabaseClusters, RecordClusters
 from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.clusters import names
+from sandbox.clusters.driver import MachineClusters
 from sandbox.config import SandboxConfig
 from sandbox.dns import DnsServer, DnsZone
 from sandbox.edge.delays import delay_routes
@@ -27,7 +29,7 @@ from sandbox.edge.edge import Edge
 from sandbox.edge.layout import API_HOST, EdgeLayout, points_of_presence
 from sandbox.edge.state import edge_state
 from sandbox.guests import guest_routes
-from sandbox.machines import host_apt
+from sandbox.machines import database_image, host_apt
 from sandbox.machines.guest_script import GuestScripts
 from sandbox.machines.none import RecordMachines
 from sandbox.machines.nspawn import NspawnMachines
@@ -189,7 +191,8 @@ class _WiredMachines(NspawnMachines):
 
     async def stop(self, machine: int, *, graceful: bool) -> None:
         await super().stop(machine, graceful=graceful)
-        if not self.running(machine):
+        # A node that its cluster does not want any more is off the network already.
+        if not self.running(machine) and self._network.attached(machine):
             await self._network.renew(machine)
 
 
@@ -201,7 +204,6 @@ class RealWorld:
         self._config = config
         self._store = store
         self._network = NamespaceNetwork(config.instance, public_slice(config.instance))
-        self.databases: DatabaseClusters = RecordClusters()
         ranges = ip_ranges(store)
         ports = config.ports
         points = points_of_presence(
@@ -224,6 +226,9 @@ class RealWorld:
             upstream_proxy=host_apt.proxy_environment().get("http_proxy"),
         )
         self._changed = asyncio.Event()
+        self._clusters = MachineClusters(
+            paths.home, self._machines, self._network, image=self._database_image, changed=self._changed.set
+        )
         self._stack = AsyncExitStack()
 
     @property
@@ -233,6 +238,10 @@ class RealWorld:
     @property
     def network(self) -> Network:
         return self._network
+
+    @property
+    def databases(self) -> DatabaseClusters:
+        return self._clusters
 
     @property
     def public_network(self) -> IPv4Network:
@@ -246,7 +255,7 @@ class RealWorld:
         return [*range_routes(self._store), *delay_routes(self._edge)]
 
     async def open(self, cloud: Cloud, progress: Progress) -> None:
-        self._machines.on_exit = cloud.on_exit
+        self._machines.on_exit = lambda machine: self._exited(cloud, machine)
         found = await self._machines.adopt()
         progress(f"Machines that run already: {len(found)}." if found else "Laying the network.")
         self._stack.push_async_callback(self._network.remove)
@@ -284,7 +293,19 @@ class RealWorld:
 
     def _names(self) -> tuple[DnsZone, ...]:
         own = dns_zones.platform_zone(API_HOST, self._anycast)
-        return (*dns_zones.dns_zones(self._store, self._anycast), own)
+        clusters = dns_zones.cluster_zone(names.DOMAIN, self._clusters.names())
+        return (*dns_zones.dns_zones(self._store, self._anycast), own, clusters)
+
+    def _exited(self, cloud: Cloud, machine: int) -> None:
+        """A machine went off by itself: a droplet, or a node of a cluster."""
+        self._clusters.on_exit(machine)
+        cloud.on_exit(machine)
+
+    async def _database_image(self) -> None:
+        """The image of database nodes, made at the first cluster; its packages stay in the package cache."""
+        await database_image.build(
+            cache_root(), lambda line: _log.info("%s", line), package_port=self._packages.port
+        )
 
     def _note(self, kinds: frozenset[str]) -> None:
         if kinds & _NAMED:

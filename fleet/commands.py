@@ -77,3 +77,9 @@ def ready(address: str) -> str:
     """Ends well when the member with this private address says that it can serve, database included."""
     url = f"http://{ipaddress.ip_address(address)}:8101/ready"
     return f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=3)'"
+
+
+def reaches(address: str) -> str:
+    """Ends well when the member with this private address tells the machine that asks how it is."""
+    url = f"http://{ipaddress.ip_address(address)}:8101/status"
+    return f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=3)'"

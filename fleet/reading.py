@@ -71,6 +71,15 @@ class Reader:
         value = self._take(key, None)
         return None if value is None else _integer(f"{self._where}.{key}", value, low, high)
 
+    def number(self, key: str) -> float | None:
+        """Any finite number; None for null and for a key that is absent."""
+        value = self._take(key, None)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{self._where}.{key} must be a number, not {_kind(value)}")
+        return float(value)
+
     def flag(self, key: str, *, default: bool) -> bool:
         value = self._take(key, default)
         if not isinstance(value, bool):

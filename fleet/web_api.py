@@ -23,10 +23,13 @@ T = TypeVar("T")
 
 
 class ApiError(FleetError):
-    """The API refused a request."""
+    """The API refused a request. `retry_after`: seconds that it asks to be left alone, 0 when it does not say."""
 
-    def __init__(self, api: str, request: str, status: int, message: str, hint: str) -> None:
+    def __init__(
+        self, api: str, request: str, status: int, message: str, hint: str, retry_after: float = 0.0
+    ) -> None:
         self.status = status
+        self.retry_after = retry_after
         super().__init__(f"{api} refused {request} with {status}: {message}{hint}")
 
 
@@ -62,6 +65,9 @@ class WebApi:
     token: str = field(repr=False)
     message: Callable[[Json], str | None]  # finds the service's own words in the body of an error
     variables: str  # the environment variables that hold the URL and the token
+    again: bool = (
+        True  # whether a request is sent again; who looks at everything anew in the next pass need not
+    )
     pool: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(timeout=urllib3.Timeout(connect=10, read=60), maxsize=8),
         repr=False,
@@ -84,7 +90,7 @@ class WebApi:
                 fields={name: str(value) for name, value in query.items()} if query else None,
                 json=body,
                 headers={"Authorization": f"Bearer {self.token}"},
-                retries=retries(method),
+                retries=retries(method) if self.again else False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise FleetError(
@@ -95,8 +101,13 @@ class WebApi:
         if answer.status >= 400:
             message = self.message(document) or answer.data[:200].decode(errors="replace")
             hint = f"; check {self.variables}" if answer.status in {401, 403} else ""
-            raise ApiError(self.name, request, answer.status, message, hint)
+            raise ApiError(self.name, request, answer.status, message, hint, _retry_after(answer.headers))
         return document
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    text = headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else 0.0
 
 
 def _decode(body: bytes) -> Json:

@@ -122,6 +122,27 @@ class LocalCloud:
         """Cut a droplet's power."""
         self._control("POST", f"machines/{droplet}/fault", {"kind": "kill"})
 
+    @property
+    def url(self) -> str:
+        """Of all its APIs."""
+        return f"http://127.0.0.1:{self.config.port}"
+
+    def machines(self) -> list[dict[str, Any]]:
+        """The droplets with what no API tells: whether their machines run."""
+        found: list[dict[str, Any]] = self._control("GET", "status")["droplets"]
+        return found
+
+    def zone(self, name: str) -> str:
+        """The edge's id of a zone."""
+        zones = self._call("GET", "/client/v4/zones", self.config.cloudflare_token)["result"]
+        return next(str(zone["id"]) for zone in zones if zone["name"] == name)
+
+    def image(self, name: str) -> int:
+        """The id of one of the account's images."""
+        return next(
+            int(row["id"]) for row in self.list("images?private=true", "images") if row["name"] == name
+        )
+
     def calm(self) -> None:
         """No faults, no scripts."""
         self.heal()

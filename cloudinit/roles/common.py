@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol
 import jinja2
 
 from cloudinit.archive import File
-from fleet.config import EDGE, Inbound, MachineConfig
+from fleet.config import EDGE, ROLE_SOURCE, Inbound, MachineConfig, source_role
 
 FILES: Final = Path(__file__).resolve().parent.parent / "files"
-SITE_PORT: Final = 443  # its connections pass the fence: see fleet/machine/barrier.py
+SITE_PORT: Final = 443
+FENCED_PORTS: Final = (SITE_PORT, 8102)  # their connections pass the fence: see fleet/machine/barrier.py
 PACKAGE_LIST: Final = "/usr/share/flotilla/packages"  # fleet/machine/places.py
 PROGRAMS: Final = "/usr/local/lib/flotilla"
 COMMON_PACKAGES: Final = (
@@ -26,6 +27,7 @@ COMMON_PACKAGES: Final = (
     "python3",
     "systemd-timesyncd",
 )
+COMMON_UNITS: Final = ("flotilla-publish.timer",)
 # Debian's own way to try a download again; a mirror that stumbles must not cost a machine.
 APT: Final = 'Acquire::Retries "5";\nAPT::Install-Recommends "false";\nDpkg::Use-Pty "false";\n'
 
@@ -110,7 +112,8 @@ def write_file(file: File) -> dict[str, Any]:
 def image_files(trees: Sequence[str], units: Sequence[str], packages: Iterable[str]) -> list[File]:
     """Everything an image of a role holds besides packages: the trees' files, the machine's programs, and the
     packages' names for the gate."""
-    files = [file for tree in ("common", *trees) for file in tree_files(tree, units=list(units))]
+    enabled = [*COMMON_UNITS, *units]
+    files = [file for tree in ("common", *trees) for file in tree_files(tree, units=enabled)]
     listed = "".join(f"{name}\n" for name in sorted({*COMMON_PACKAGES, *packages}))
     return [*files, *program_files(), File(PACKAGE_LIST, listed.encode())]
 
@@ -141,6 +144,7 @@ def program_files() -> list[File]:
     """The machine's programs as a Python package of their own; standard library only."""
     root = Path(__file__).resolve().parents[2]
     sources = ["fleet/__init__.py", "fleet/config.py", "fleet/reading.py"]
+    sources += sorted(path.relative_to(root).as_posix() for path in (root / "fleet").glob("datastore*.py"))
     sources += sorted(path.relative_to(root).as_posix() for path in (root / "fleet/machine").glob("*.py"))
     return [File(f"{PROGRAMS}/{name}", (root / name).read_bytes()) for name in sources]
 
@@ -151,15 +155,21 @@ def packet_filter(config: MachineConfig) -> str:
     rules = [
         rule
         for inbound in config.inbound
-        for rule in inbound_rules(inbound, "goto fence" if fence and inbound.port == SITE_PORT else "accept")
+        for rule in inbound_rules(inbound, "goto fence" if fence and inbound.port in FENCED_PORTS else "accept")
     ]
-    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(rules=rules, fence=fence)
+    sources = [source for inbound in config.inbound for source in inbound.sources]
+    roles = sorted({role for source in sources if (role := source_role(source))})
+    return _TEMPLATES.get_template("boot/etc/nftables.conf.j2").render(
+        rules=rules, fence=fence, roles=roles, network=config.network
+    )
 
 
 def inbound_rules(inbound: Inbound, verdict: str = "accept") -> list[str]:
     """nftables rules that let one Inbound pass, one per address family and kind of source."""
     port = f"{inbound.protocol} dport {inbound.port} {verdict}"
-    networks = [ipaddress.ip_network(source) for source in inbound.sources if source != EDGE]
+    roles = sorted({role for source in inbound.sources if (role := source_role(source))})
+    named = {EDGE, *(f"{ROLE_SOURCE}{role}" for role in roles)}
+    networks = [ipaddress.ip_network(source) for source in inbound.sources if source not in named]
     rules = []
     for family, keyword, everybody in ((4, "ip", "0.0.0.0/0"), (6, "ip6", "::/0")):
         own = sorted({str(network) for network in networks if network.version == family})
@@ -170,4 +180,6 @@ def inbound_rules(inbound: Inbound, verdict: str = "accept") -> list[str]:
             rules.append(f"{keyword} saddr {{ {', '.join(own)} }} {port}")
         if EDGE in inbound.sources:
             rules.append(f"{keyword} saddr @edge{family} {port}")
+        if family == 4:  # private networks have no other
+            rules += [f"ip saddr @role_{role}4 {port}" for role in roles]
     return rules

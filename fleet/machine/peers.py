@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
+from fleet.datastore import Record
 from fleet.machine import places
 from fleet.machine.host import Host
 from fleet.reading import ConfigError, Reader, decode_object
 
 MAX_PEERS: Final = 1000
+_DROPLET = re.compile(r"(.+)-[0-9a-f]{7}")
 _SLOT_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -28,9 +32,9 @@ def parse(text: str | bytes, network: str) -> dict[str, str]:
     return peers
 
 
-def load(host: Host) -> dict[str, str]:
+def load(host: Host, path: str = places.PEERS) -> dict[str, str]:
     """The list as it was installed; empty when there is none yet, or none that can be read."""
-    text = host.read(places.PEERS)
+    text = host.read(path)
     if text is None:
         return {}
     try:
@@ -40,9 +44,36 @@ def load(host: Host) -> dict[str, str]:
         return {}
 
 
-def install(host: Host, peers: Mapping[str, str]) -> None:
+def install(host: Host, peers: Mapping[str, str], path: str = places.PEERS) -> None:
     document = {"peers": dict(sorted(peers.items()))}
-    host.write(places.PEERS, json.dumps(document, indent=1) + "\n", 0o644)
+    host.write(path, json.dumps(document, indent=1) + "\n", 0o644)
+
+
+def slot_of(name: str) -> str:
+    """The slot of a machine by its name: Pulumi and the controller append seven digits to it."""
+    match = _DROPLET.fullmatch(name)
+    return match[1] if match else name
+
+
+def merged(told: Mapping[str, str], seen: Iterable[Record]) -> dict[str, str]:
+    """The members by what the desk told and by what they say themselves.
+
+    Told of and gone is a member still: the fence must know that it does not answer. Where a slot has another machine
+    than was told, because this machine was away then, the one that speaks counts, and of two the newer.
+    """
+    speaking: dict[str, list[Record]] = {}
+    for record in seen:
+        speaking.setdefault(slot_of(record.name), []).append(record)
+    peers = dict(told)
+    for slot, records in speaking.items():
+        if told.get(slot) not in {record.private_address for record in records}:
+            newest = max(records, key=lambda record: (datetime.fromisoformat(record.at), record.name))
+            peers[slot] = newest.private_address
+    taken: dict[str, str] = {}
+    for slot in sorted(peers, key=lambda slot: (slot not in speaking, slot)):
+        # An address that was given on is its new owner's, who speaks.
+        taken.setdefault(peers[slot], slot)
+    return {slot: address for address, slot in sorted(taken.items())[:MAX_PEERS]}
 
 
 def _address(slot: str, text: object, network: str) -> str:

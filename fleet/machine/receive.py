@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from fleet.config import Bundle, ConfigError, MachineConfig
+from fleet.machine import datastore_units
 from fleet.machine.database import DatabaseRole
 from fleet.machine.description import load_machine
 from fleet.machine.host import Clock, Host, MachineError
@@ -53,6 +54,7 @@ def receive(host: Host, clock: Clock, data: bytes) -> list[str]:
     if store.current() != digest:
         _switch(store, role, files)
     done = role.apply(bundle, changed)
+    done += datastore_units.apply(host, machine, bundle, changed)
     store.settle(digest)
     return [f"bundle {digest[:12]} {'installed' if changed else 'unchanged'}", *done]
 

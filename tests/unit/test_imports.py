@@ -21,7 +21,15 @@ SDKS = {
 # What components may use of the machines' and the desk's side: schemas and pure functions, no I/O.
 FLEET_FOR_COMPONENTS = ("fleet.identity", "fleet.config", "fleet.commands", "fleet.controller.config")
 # Machines have no packages but Debian's.
-MACHINE_PROGRAMS = ("fleet.machine", "fleet.config", "fleet.reading")
+MACHINE_PROGRAMS = (
+    "fleet.machine",
+    "fleet.config",
+    "fleet.reading",
+    "fleet.datastore",
+    "fleet.datastore_s3",
+    "fleet.datastore_signature",
+    "fleet.datastore_xml",
+)
 
 
 @dataclass(frozen=True, slots=True)

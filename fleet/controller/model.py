@@ -390,7 +390,7 @@ class Memory:
     tried: Mapping[str, Tried] = field(default_factory=dict)
     """By kind of action and slot, or droplet."""
     strays: Mapping[str, float] = field(default_factory=dict)
-    """Records that lead nowhere, by id, and since when."""
+    """Slots whose records lead to no droplet, and since when."""
     vacant: Mapping[str, float] = field(default_factory=dict)
     """Slots that no record leads to, and since when."""
     destroyed: tuple[float, ...] = ()

@@ -1,0 +1,198 @@
+"""The life of a burst member: asked for, prepared, published; withdrawn, drained, deleted.
+
+Where each one stands is read from the lists wherever they tell, so that whoever was killed anywhere finds his way on.
+What they cannot tell is remembered: that a machine passed its gate, and that it is to leave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+from typing import Final
+
+from fleet.controller.model import (
+    BURST,
+    Create,
+    Delete,
+    Drain,
+    Failures,
+    Fence,
+    Intent,
+    Prepare,
+    Publish,
+    Record,
+    Seen,
+    Withdraw,
+)
+from fleet.controller.repair import ABSENT_SECONDS, let_go
+from fleet.controller.sight import Sight, is_burst
+from fleet.controller.working import FLEET, Pass
+
+# How long a list may not show a droplet that the cloud was asked for, before it is asked again.
+UNSEEN_SECONDS: Final = 60.0
+ASK_TRIES: Final = 4
+BOOT_SECONDS: Final = 600.0
+GATE_TRIES: Final = 3
+DRAIN_TRIES: Final = 3
+FAILURES: Final = 3
+"""New members in a row that did not pass their gate, before no more are made."""
+FAILURE_BACKOFF: Final = 120.0
+
+
+def settle(p: Pass, sight: Sight) -> None:
+    """What was asked for and has come is no intent any more; what never came is asked for again, or forgotten."""
+    names = {droplet.name for droplet in sight.bursts}
+    for intent in list(p.intents):
+        create = Create(intent.slot, intent.request)
+        if create.name in names:
+            p.intents.remove(intent)
+        elif p.busy(intent.slot) or p.age - intent.asked < UNSEEN_SECONDS:
+            continue
+        elif intent.tries >= ASK_TRIES:
+            p.why(intent.slot, "was asked for in vain")
+            p.intents.remove(intent)
+            _failed(p)
+        elif p.act(create):
+            p.intend(replace(intent, asked=p.age, tries=intent.tries + 1))
+
+
+def advance(p: Pass, sight: Sight, *, tripped: bool) -> None:
+    """Take every burst droplet one step on."""
+    _twins(p, sight)
+    for droplet in sight.bursts:
+        slot = droplet.slot or ""
+        records = _leading(sight, droplet)
+        if p.tracks[droplet.id].leaving_since is not None:
+            _leave(p, sight, droplet, records, tripped=tripped)
+        elif not records:
+            _come(p, droplet, slot)
+        else:
+            p.track(droplet.id, published=True)
+    _withdraw_strays(p, sight, tripped=tripped)
+
+
+def ask(p: Pass, slot: str) -> bool:
+    """Begin a new burst member; whether it is begun."""
+    request = hashlib.sha256(f"{p.seen.seed}/{p.memory.serial}/{slot}".encode()).hexdigest()[:7]
+    if not p.act(Create(slot, request)):
+        return False
+    p.memory = replace(p.memory, serial=p.memory.serial + 1)
+    p.intend(Intent(slot, request, p.age))
+    return True
+
+
+def free(p: Pass, sight: Sight) -> list[str]:
+    """Burst slots that nothing is left of, the lowest first."""
+    taken = (
+        {droplet.slot for droplet in sight.bursts}
+        | {intent.slot for intent in p.intents}
+        | set(sight.records)
+    )
+    slots = (f"{BURST}-{number}" for number in range(1, p.maximum - p.policy.count + 1))
+    return [slot for slot in slots if slot not in taken and not p.busy(slot)]
+
+
+def coming(p: Pass, sight: Sight) -> int:
+    """Burst members that are asked for or made, and have no visitors yet."""
+    unpublished = [droplet for droplet in sight.bursts if not _leading(sight, droplet)]
+    return len(p.intents) + sum(p.tracks[droplet.id].leaving_since is None for droplet in unpublished)
+
+
+def held_back(p: Pass) -> bool:
+    """Whether new members fail so often that no more are made for now."""
+    failures = p.memory.failures
+    if failures.count >= FAILURES:
+        p.why(
+            FLEET,
+            "new members do not pass their gate: no more are made until another image or an order (`fleet unfreeze`)",
+        )
+        return True
+    return failures.count > 0 and p.age - failures.at < FAILURE_BACKOFF * 2.0 ** (failures.count - 1)
+
+
+def _leading(sight: Sight, droplet: Seen) -> tuple[Record, ...]:
+    """The records that lead to a droplet, in the rotation or out of it."""
+    records = sight.records.get(droplet.slot or "", ())
+    return tuple(record for record in records if record.content in droplet.addresses)
+
+
+def _come(p: Pass, droplet: Seen, slot: str) -> None:
+    track = p.tracks[droplet.id]
+    prepare = Prepare(slot, droplet.id)
+    health = p.seen.health.get(droplet.id)
+    if health and health.fence is Fence.LEAVING:
+        # Whoever began its drain forgot it.
+        p.track(droplet.id, published=True)
+        let_go(p, droplet.id, planned=True)
+        return
+    late = p.age - track.first > BOOT_SECONDS and not track.prepared
+    if (late or p.failures(prepare) >= GATE_TRIES) and not p.busy(slot):
+        _fail(p, droplet, slot)
+    elif droplet.status != "active" or not droplet.addresses or droplet.locked:
+        p.why(slot, "boots")
+    elif not track.prepared:
+        p.act(prepare)
+    elif p.act(Publish(slot, droplet.id, droplet.addresses)):
+        p.track(droplet.id, published=True)
+
+
+def _fail(p: Pass, droplet: Seen, slot: str) -> None:
+    """Let go of one that cannot become a member; the last of several stays, for an operator to look at."""
+    p.why(slot, "did not become a member that passes its gate")
+    if p.memory.failures.count + 1 < FAILURES:
+        if p.destroy_allowed():
+            let_go(p, droplet.id, planned=False)
+            _failed(p)
+    elif p.memory.failures.count < FAILURES:
+        p.memory = replace(p.memory, failures=Failures(p.policy.image, FAILURES, p.age))
+
+
+def _failed(p: Pass) -> None:
+    p.memory = replace(p.memory, failures=Failures(p.policy.image, p.memory.failures.count + 1, p.age))
+
+
+def _leave(p: Pass, sight: Sight, droplet: Seen, records: tuple[Record, ...], *, tripped: bool) -> None:
+    slot = droplet.slot or ""
+    track = p.tracks[droplet.id]
+    if tripped:
+        p.why(slot, "leaves when the others are well")
+    elif records:
+        if sight.good(slot):
+            p.act(Withdraw(slot, records))
+        else:
+            p.why(slot, "keeps its records, as no other member is well")
+    elif track.drained or not track.published:
+        p.act(Delete(slot, droplet.id))
+    elif p.failures(Drain(slot, droplet.id)) >= DRAIN_TRIES:
+        p.why(slot, "cannot be drained, and is let go without")
+        p.track(droplet.id, drained=True)
+    else:
+        p.act(Drain(slot, droplet.id))
+
+
+def _twins(p: Pass, sight: Sight) -> None:
+    """Two droplets in a burst slot: a create whose answer was lost, twice. The one without visitors goes."""
+    slots: dict[str, list[Seen]] = defaultdict(list)
+    for droplet in sight.bursts:
+        if p.tracks[droplet.id].leaving_since is None:
+            slots[droplet.slot or ""].append(droplet)
+    for slot, droplets in slots.items():
+        if len(droplets) < 2:
+            continue
+        p.why(slot, "has two droplets")
+        first = min(
+            droplets, key=lambda each: (not _leading(sight, each), not p.tracks[each.id].prepared, each.id)
+        )
+        for droplet in droplets:
+            if droplet is not first and not _leading(sight, droplet) and p.destroy_allowed():
+                let_go(p, droplet.id, planned=False)
+
+
+def _withdraw_strays(p: Pass, sight: Sight, *, tripped: bool) -> None:
+    """Records of burst slots that lead to no droplet: visitors would wait there in vain."""
+    for slot, since in p.strays.items():
+        if is_burst(slot) and p.age - since >= ABSENT_SECONDS:
+            p.why(slot, "has a record that leads to no droplet")
+            if not tripped and sight.good(slot):
+                p.act(Withdraw(slot, sight.records[slot]))

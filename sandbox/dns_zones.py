@@ -45,6 +45,12 @@ def cluster_zone(domain: str, records: Sequence[DnsRecord]) -> DnsZone:
     return DnsZone(domain, _DIGITALOCEAN_SERVERS, tuple(records))
 
 
+def service_zone(name: str, hosts: Sequence[str], addresses: Sequence[str]) -> DnsZone:
+    """A zone of DigitalOcean's own, whose hosts answer these addresses."""
+    records = [record for host in hosts for record in _addresses(host, addresses)]
+    return DnsZone(name, _DIGITALOCEAN_SERVERS, tuple(records))
+
+
 def cloudflare_zone(zone: Document, records: Iterable[Document], anycast: Sequence[str]) -> DnsZone:
     """A zone of Cloudflare; paused, it answers the origins themselves."""
     found: list[DnsRecord] = []

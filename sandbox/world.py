@@ -18,6 +18,7 @@ from starlette.routing import Route
 from sandbox import dns_zones, processes
 from sandbox.api.cloud import Cloud
 from sandbox.api.databases_port import DatabaseClusters, RecordClusters
+from sandbox.cloud_services import cloud_services
 from sandbox.cloudflare import origin_ca, origin_pulls
 from sandbox.cloudflare.ranges import ip_ranges
 from sandbox.clusters import names
@@ -212,7 +213,16 @@ class RealWorld:
             [ports[f"edge-http-{number}"] for number in (1, 2, 3)],
             _EDGE_DELAYS_SECONDS,
         )
-        layout = EdgeLayout(paths.home / "edge", points, self._network.plan.edge, api_port=config.port)
+        self._services = cloud_services(
+            self._network.plan.internet, api_port=config.port, storage_port=ports["s3"]
+        )
+        layout = EdgeLayout(
+            paths.home / "edge",
+            points,
+            self._network.plan.edge,
+            api_port=config.port,
+            services=self._services,
+        )
         layout.directory.mkdir(parents=True, exist_ok=True)
         self._anycast = tuple(address for point in points for address in point.anycast)
         self._edge = Edge(paths.home, layout)
@@ -294,7 +304,11 @@ class RealWorld:
     def _names(self) -> tuple[DnsZone, ...]:
         own = dns_zones.platform_zone(API_HOST, self._anycast)
         clusters = dns_zones.cluster_zone(names.DOMAIN, self._clusters.names())
-        return (*dns_zones.dns_zones(self._store, self._anycast), own, clusters)
+        services = (
+            dns_zones.service_zone(service.name, service.hosts, [service.address])
+            for service in self._services
+        )
+        return (*dns_zones.dns_zones(self._store, self._anycast), own, clusters, *services)
 
     def _exited(self, cloud: Cloud, machine: int) -> None:
         """A machine went off by itself: a droplet, or a node of a cluster."""

@@ -40,6 +40,7 @@ class EdgeCertificates:
         names = {zone.name: [zone.name, f"*.{zone.name}"] for zone in zones}
         if layout.api_port is not None:
             names[API_HOST] = [API_HOST]
+        names |= {service.name: list(service.hosts) for service in layout.services}
         renewed = [
             self._authority.issue(layout.visitors_certificate(name), names[name]) for name in sorted(names)
         ]

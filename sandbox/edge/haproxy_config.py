@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from sandbox.edge.layout import API_HOST, EdgeLayout, PointOfPresence, Timing
+from sandbox.edge.layout import API_HOST, EdgeLayout, PointOfPresence, Service, Timing
 from sandbox.edge.slots import Slots
 from sandbox.edge.state import EdgeState, Host, SslMode, Zone
 
@@ -79,6 +79,8 @@ def structure(layout: EdgeLayout, views: Views, slots: SlotTable) -> str:
 
 def _text(layout: EdgeLayout, views: Views, slots: SlotTable, description: str) -> str:
     lines = [*_global(layout, description), *_defaults(layout), *_nowhere(), *_api(layout)]
+    for service in layout.services:
+        lines += _service(layout, service)
     for point in layout.points:
         state = views[point.city]
         lines += [*_https(layout, point, state), *_http(layout, point, state)]
@@ -150,6 +152,24 @@ def _api(layout: EdgeLayout) -> list[str]:
         "backend api",
         "    http-request return status 404 unless { path_beg /client/v4/ }",
         f"    server api 127.0.0.1:{layout.api_port}",
+        "",
+    ]
+
+
+def _service(layout: EdgeLayout, service: Service) -> list[str]:
+    """A service that is not behind the edge: it sees requests as they were sent, for signatures hold of them."""
+    where = f" namespace {service.namespace}" if service.namespace else ""
+    certificate = f"ssl crt {layout.visitors_certificate(service.name)} ssl-min-ver TLSv1.2"
+    return [
+        f"frontend service.{service.name}",
+        f"    bind {service.address}:{service.listen_port} {certificate}{where}",
+        f"    http-request return status 404 unless {{ path_beg {service.path} }}",
+        "    http-request set-header X-Forwarded-Proto https",
+        f"    http-after-response del-header {ERROR_HEADER}",
+        f"    default_backend service.{service.name}",
+        "",
+        f"backend service.{service.name}",
+        f"    server inside 127.0.0.1:{service.port}",
         "",
     ]
 

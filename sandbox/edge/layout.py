@@ -49,6 +49,23 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the internet beside the edge, with an address and a certificate of its own.
+
+    Requests go to `port` on the host's loopback, only those under `path`. None as namespace means the host's own
+    network.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    address: str
+    port: int
+    path: str = "/"
+    listen_port: int = 443
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeLayout:
     """The edge of one sandbox: its files live in `directory`; None as namespace means the host's own network."""
 
@@ -61,6 +78,8 @@ class EdgeLayout:
     origin_https_port: int = 443
     # Where Cloudflare's own API listens on the host's loopback; None: the edge does not serve it.
     api_port: int | None = None
+    # What machines reach of the sandbox beside the edge.
+    services: tuple[Service, ...] = ()
 
     @property
     def config(self) -> Path:

@@ -22,6 +22,9 @@ INTERNET = "192.0.2.0/24"
 INTERNET6 = "2001:db8:2::/48"
 VISITOR = "192.0.2.10"
 VISITOR6 = "2001:db8:2::10"
+# Where on the internet DigitalOcean's API and its object storage are.
+CLOUD_API = "192.0.2.201"
+OBJECT_STORAGE = "192.0.2.202"
 
 # What DigitalOcean serves on these addresses to every droplet, whatever its firewall:
 # https://docs.digitalocean.com/reference/api/metadata/, its resolver, and our package proxy beside it.

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
+from sandbox.cloud_services import SPACES_REGIONS
 from sandbox.providers.call import Call, Created, NotReadyError, OperationError, Poll
 from sandbox.providers.digitalocean.common import lower, pages, token
 from sandbox.providers.digitalocean.spaces_api import S3Error, Spaces, elements, spaces, text_of
@@ -38,10 +39,6 @@ from sandbox.providers.values import Values
 
 Document = Mapping[str, Any]
 
-# https://docs.digitalocean.com/products/spaces/details/availability/
-_REGIONS = (
-    *("ams3", "atl1", "blr1", "fra1", "lon1", "mkc1", "nyc3", "ric1", "sfo2", "sfo3", "sgp1", "syd1", "tor1"),
-)
 _AVAILABLE_SECONDS = 300.0
 _RULES = (("corsRules", "cors", cors_document), ("lifecycleRules", "lifecycle", lifecycle_document))
 _SETTINGS = ("acl", "versioning", *(setting for setting, _, _ in _RULES))
@@ -205,7 +202,7 @@ BUCKET = Resource(
                 default="nyc3",
                 replaces=True,
                 to_state=lower,
-                checks=[one_of(*_REGIONS, ignore_case=True)],
+                checks=[one_of(*SPACES_REGIONS, ignore_case=True)],
             ),
             given("acl", default="private"),
             # Taking it out of the program changes nothing.

@@ -11,16 +11,18 @@ place = clouds.place(configured, tiers.tags(configured))
 site = tiers.site(configured, place, found)
 firewall = Firewall("firewall", FirewallArgs(site=site))
 database = tiers.database(configured, place, site, found, firewall)
+stores = tiers.datastore(configured, place, site)
 facing = clouds.edge(configured, found.zone_id)
-web = tiers.web(
+payload = tiers.web_payload(
     configured,
     site,
     found,
-    firewall,
-    dns=clouds.dns(configured, found.zone_id),
     origin=edge.origin(facing, configured.identity, configured.domain, configured.rotation),
     database=database,
+    stores=stores,
 )
+dns = clouds.dns(configured, found.zone_id)
+web = tiers.web(configured, site, found, firewall, dns=dns, payload=payload)
 pulumi.export("url", f"https://{configured.domain}")
 pulumi.export("members", web.members)
 pulumi.export("members6", web.members6)

@@ -203,6 +203,29 @@ def canary(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Whose burst members are taken away, and with which tokens where the stack's config has them."""
+
+    stack: str
+    variables: Mapping[str, str] = field(repr=False)
+
+
+def sweep(name: str, swept: Sweep, opts: pulumi.ResourceOptions) -> local.Command:
+    """Does nothing until it is deleted: then what a controller has made, which no state knows, goes.
+
+    It runs at the operator's desk, because a dead node must not leave machines behind.
+    """
+    environment = {key: pulumi.Output.secret(value) for key, value in swept.variables.items()}
+    return local.Command(
+        name,
+        delete=at_desk(f"sweep --stack {swept.stack}"),
+        environment=environment or None,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
 def drain_command(slot: str, times: DrainTimes) -> str:
     """The shell line of a drain."""
     return at_desk(

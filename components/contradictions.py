@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from components import complaints, values
 from components.schema import (
+    AutoscalerSettings,
     CloudflareSettings,
     CloudSettings,
     EdgeSettings,
@@ -16,6 +17,7 @@ from components.schema import (
     SelfHostedSettings,
     WebSettings,
 )
+from fleet.controller import model, schedule
 
 PROJECT = "flotilla"
 PRODUCTION = "prod"
@@ -25,6 +27,9 @@ MANAGED_DATABASE = "managed-database"
 AUTOSCALER = "autoscaler"
 REPLACE_DATABASE = "replace-database"
 FORCEABLE = (MANAGED_DATABASE, AUTOSCALER, REPLACE_DATABASE)
+
+# Schedules come again within years, so whether one ever fires can be asked at any time; seconds since 1970.
+_ANY_TIME = 2_000_000_000
 
 # "standby nodes are only supported for plans with 2GB of RAM or more": https://docs.digitalocean.com/glossary/standby/
 _WITHOUT_STANDBY = re.compile(r"db-.*-1gb")
@@ -47,12 +52,17 @@ def between(
     if isinstance(edge, CloudflareSettings | PlainDnsSettings):
         yield from _outside_zone(domain, edge)
     if isinstance(web, WebSettings) and isinstance(cloud, CloudSettings):
-        yield from _too_small(web, cloud)
+        yield from _too_small(web, cloud, sections["autoscaler"])
     if isinstance(web, WebSettings):
         yield from _impossible_rollout(web)
     database = sections["database"]
     if isinstance(database, ManagedSettings):
         yield from _impossible_cluster(database)
+    autoscaler = sections["autoscaler"]
+    if isinstance(autoscaler, AutoscalerSettings) and isinstance(web, WebSettings):
+        yield from _impossible_numbers(autoscaler, web)
+    if isinstance(autoscaler, AutoscalerSettings):
+        yield from _impossible_schedules(autoscaler)
     yield from _image_of_another_role(sections)
     if stack == PRODUCTION:
         yield from _unfit_for_production(sections)
@@ -90,6 +100,29 @@ def _impossible_rollout(web: WebSettings) -> Iterator[str]:
             f"{key}.rest = {complaints.shown(partial.rest)}: is web.image too, so that there is nothing to roll out; "
             "give the image that the members have now, or remove web.rollout.partial"
         )
+
+
+def _impossible_numbers(autoscaler: AutoscalerSettings, web: WebSettings) -> Iterator[str]:
+    key = f"{PROJECT}:autoscaler"
+    if autoscaler.max < web.count:
+        yield (
+            f"{key}.max = {autoscaler.max}: is less than the {web.count} members of web.count, and those stay whatever "
+            f"happens; give {web.count} or more"
+        )
+        return
+    for number, given in enumerate(autoscaler.schedules):
+        if not web.count <= given.members <= autoscaler.max:
+            yield (
+                f"{key}.schedules[{number}].members = {given.members}: the fleet has {web.count} (web.count) to "
+                f"{autoscaler.max} (autoscaler.max) members; give a number between"
+            )
+
+
+def _impossible_schedules(autoscaler: AutoscalerSettings) -> Iterator[str]:
+    for number, given in enumerate(autoscaler.schedules):
+        asked = model.Schedule(cron=given.cron, timezone=given.timezone, members=given.members)
+        for problem in schedule.verdict([asked], _ANY_TIME).problems:
+            yield f"{PROJECT}:autoscaler.schedules[{number}]: {problem}"
 
 
 def _impossible_cluster(database: ManagedSettings) -> Iterator[str]:
@@ -132,16 +165,23 @@ def _images(sections: Mapping[str, Section | None]) -> Iterator[tuple[str, str, 
             yield "web", "web.rollout.partial.rest", web.rollout.partial.rest
     if isinstance(database, SelfHostedSettings):
         yield "database", "database.image", database.image
+    autoscaler = sections["autoscaler"]
+    if isinstance(autoscaler, AutoscalerSettings):
+        yield "autoscaler", "autoscaler.image", autoscaler.image
 
 
-def _too_small(web: WebSettings, cloud: CloudSettings) -> Iterator[str]:
+def _too_small(web: WebSettings, cloud: CloudSettings, autoscaler: Section | None) -> Iterator[str]:
     factor = SURGE_FACTOR if web.rollout.mode == "surge" else 1
     needed = web.count * factor + 1
+    others = ""
+    if isinstance(autoscaler, AutoscalerSettings):
+        burst = max(autoscaler.max - web.count, 0)
+        needed, others = needed + burst + 1, f" beside {burst} burst members"
     room = cloud.network.num_addresses - RESERVED_ADDRESSES
     if needed > room:
         yield (
             f'{PROJECT}:cloud.network = "{cloud.network}": has room for {room} machines, and a rollout of {web.count} '
-            f"web members needs {needed}; give a larger range, or fewer members"
+            f"web members{others} needs {needed}; give a larger range, or fewer members"
         )
 
 

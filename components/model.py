@@ -143,21 +143,28 @@ def open_addresses(grant: Grant, places: Places) -> tuple[str, ...]:
     return tuple(addresses)
 
 
-def machine_rules(granted: Sequence[Grant], places: Places) -> tuple[config.Inbound, ...]:
-    """The same grants for a machine's own firewall: peers by the private network's range, the edge by its set."""
+def machine_rules(
+    granted: Sequence[Grant], places: Places, *, role_sets: bool = False
+) -> tuple[config.Inbound, ...]:
+    """The same grants for a machine's own firewall: the edge by its set, and roles by theirs, or by the private
+    network's range where no datastore fills sets."""
     return tuple(
-        config.Inbound(protocol=grant.protocol, port=grant.port, sources=tuple(_sources(grant, places)))
+        config.Inbound(
+            protocol=grant.protocol, port=grant.port, sources=tuple(_sources(grant, places, role_sets))
+        )
         for grant in granted
     )
 
 
-def _sources(grant: Grant, places: Places) -> Iterator[str]:
+def _sources(grant: Grant, places: Places, role_sets: bool) -> Iterator[str]:
     if Party.ADMIN in grant.parties:
         yield from places.admin
     if Party.EDGE in grant.parties:
         yield from (config.EDGE,) if places.edge else config.ANYWHERE
-    if Party.STACK in grant.parties or grant.roles:
+    if Party.STACK in grant.parties or (grant.roles and not role_sets):
         yield places.network
+    elif role_sets:
+        yield from (f"{config.ROLE_SOURCE}{role}" for role in grant.roles)
 
 
 def _exists(source: Role | Party, present: frozenset[Role]) -> bool:

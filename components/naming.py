@@ -23,6 +23,8 @@ class Common(StrEnum):
 
     PEERS = "peers"
     CANARY = "canary"
+    BUCKET = "bucket"
+    SWEEP = "sweep"
     CLUSTER = "cluster"
     SITE = "site"
     SOURCES = "sources"
@@ -33,6 +35,11 @@ class Common(StrEnum):
 def slot(role: Role, number: int) -> str:
     """The stable name of a place in a tier, counted from 1; also the host name of the machine in it."""
     return f"{role}-{number}"
+
+
+def burst_slot(number: int) -> str:
+    """The place of a member beyond the slots, counted from 1."""
+    return f"burst-{number}"
 
 
 def child(owner: str, noun: Child | Common) -> str:
@@ -50,6 +57,12 @@ def role_tag(stack: str, role: Role) -> str:
     return f"{stack}-{role}"
 
 
+def burst_tag(stack: str) -> str:
+    """The tag that members carry, beside those of a web member, which the controller has made and may delete."""
+    return f"{stack}-burst"
+
+
 def tags(stack: str, roles: frozenset[Role]) -> tuple[str, ...]:
     """Every tag of a stack with these roles."""
-    return (stack_tag(stack), *(role_tag(stack, role) for role in Role if role in roles))
+    burst = (burst_tag(stack),) if Role.AUTOSCALER in roles else ()
+    return (stack_tag(stack), *(role_tag(stack, role) for role in Role if role in roles), *burst)

@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 WEB_IMAGE = "web.image"
 REST_IMAGE = "web.rollout.partial.rest"
 DATABASE_IMAGE = "database.image"
+AUTOSCALER_IMAGE = "autoscaler.image"
 
 # How many of the possible values an error lists.
 _LISTED = 8
@@ -72,7 +73,7 @@ def run(settings: Settings, catalogue: port.Catalogue, edge_lookups: port.EdgeLo
         checker.check_zone_is_free(settings, edge_lookups, zone_id)
     if not checker.problems:
         checker.check_room(settings, _wishes(settings, images), catalogue)
-    scratch = any(image.from_scratch for key, image in images.items() if key != DATABASE_IMAGE)
+    scratch = any(image.from_scratch for key, image in images.items() if key in (WEB_IMAGE, REST_IMAGE))
     site = checker.read_site(settings.app) if scratch else None
     if checker.problems:
         lines = "\n".join(f"  {problem}" for problem in checker.problems)
@@ -91,6 +92,9 @@ def _wanted(settings: Settings) -> Sequence[Wanted]:
         wanted.append(
             Wanted(role=Role.DATABASE, key=DATABASE_IMAGE, image=database.image, size=database.size)
         )
+    if settings.autoscaler:
+        node = settings.autoscaler
+        wanted.append(Wanted(role=Role.AUTOSCALER, key=AUTOSCALER_IMAGE, image=node.image, size=node.size))
     return wanted
 
 
@@ -106,16 +110,18 @@ def _wishes(settings: Settings, images: Mapping[str, BootImage]) -> Sequence[Wis
         )
         for number in range(1, rollout.count + 1)
     ]
-    if database is None:
-        return members
-    own = Wish(
-        slot=naming.slot(Role.DATABASE, 1),
-        image=images[DATABASE_IMAGE].id,
-        size=database.size,
+    others = []
+    if database:
         # Its volume can be attached to one machine only.
-        beside=False,
-    )
-    return [*members, own]
+        others.append((Role.DATABASE, images[DATABASE_IMAGE], database.size))
+    if settings.autoscaler:
+        # Two controllers at once would not know of each other.
+        others.append((Role.AUTOSCALER, images[AUTOSCALER_IMAGE], settings.autoscaler.size))
+    alone = [
+        Wish(slot=naming.slot(role, 1), image=image.id, size=size, beside=False)
+        for role, image, size in others
+    ]
+    return [*members, *alone]
 
 
 @dataclass(slots=True)

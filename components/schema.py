@@ -5,7 +5,7 @@ Every field carries a description and an example: they are the text of the error
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -245,21 +245,60 @@ class PlainDnsSettings(Section):
     )
 
 
+class ScheduleSettings(Section):
+    """How many members there are to be from certain times on."""
+
+    cron: str = Field(
+        min_length=1,
+        max_length=200,
+        description="text, minute hour day month weekday",
+        examples=["0 8 * * 1-5"],
+    )
+    timezone: str = Field(
+        default="UTC", min_length=1, description="text, the time zone of cron", examples=["Europe/London"]
+    )
+    members: int = Field(
+        ge=1,
+        le=MAX_MEMBERS,
+        description=f"a whole number of members from 1 to {MAX_MEMBERS}",
+        examples=[5],
+    )
+
+
 class AutoscalerSettings(Section):
-    """The controller that adds and removes burst members."""
+    """The controller that heals the fleet, and adds and removes burst members."""
 
     size: SizeSlug = Field(description="text, a size of machine", examples=["s-1vcpu-1gb"])
+    image: ImageName = Field(
+        description="text, an image as `fleet bake autoscaler` makes and writes it",
+        examples=["autoscaler-2026.11.21-5d1e"],
+    )
     max: int = Field(
         ge=1,
         le=MAX_MEMBERS,
         description=f"a whole number of members from 1 to {MAX_MEMBERS}",
         examples=[10],
     )
-    schedules: tuple[dict[str, Any], ...] = Field(
-        default=(), description="list of schedules", examples=[[{"cron": "0 8 * * 1-5", "members": 5}]]
+    schedules: tuple[ScheduleSettings, ...] = Field(
+        default=(),
+        description="list of schedules",
+        examples=[[{"cron": "0 8 * * 1-5", "timezone": "Europe/London", "members": 5}]],
     )
     target_cpu: int | None = Field(
         default=None, ge=1, le=100, description="a whole number of percent from 1 to 100", examples=[60]
+    )
+    cooldown_seconds: Seconds = Field(
+        default=300,
+        description="whole number of seconds between two changes of the number of members, 0 to 3600",
+        examples=[300],
+    )
+
+
+class DatastoreSettings(Section):
+    """The bucket in which machines say where they are."""
+
+    region: RegionSlug | None = Field(
+        default=None, description="text, the region of the bucket", examples=["lon1"]
     )
 
 

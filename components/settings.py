@@ -6,6 +6,7 @@ All mistakes are gathered and reported in one error, a line each, before anythin
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import pulumi
 from pydantic import ValidationError
 
-from components import complaints, contradictions, values
+from components import complaints, contradictions, tokens, values
 from components.contradictions import FORCEABLE, PRODUCTION, PROJECT, REPLACE_DATABASE
 from components.model import DrainTimes, Places, Role
 from components.rollout import Rollout
@@ -25,6 +26,7 @@ from components.schema import (
     CloudflareSettings,
     CloudSettings,
     DatabaseSettings,
+    DatastoreSettings,
     EdgeSettings,
     ManagedSettings,
     PlainDnsSettings,
@@ -32,6 +34,7 @@ from components.schema import (
     SelfHostedSettings,
     WebSettings,
 )
+from components.tokens import Tokens
 from fleet.identity import Identity, SeedError
 
 # A stack's name becomes a tag: letters, digits, `:`, `-` and `_`, as in `name` of "Create a New Tag" in
@@ -45,19 +48,21 @@ _SECTIONS: Mapping[str, Mapping[str | None, type[Section]]] = {
     "database": {"self-hosted": SelfHostedSettings, "managed": ManagedSettings},
     "edge": {"cloudflare": CloudflareSettings, "none": PlainDnsSettings},
     "autoscaler": {None: AutoscalerSettings},
+    "datastore": {None: DatastoreSettings},
     "app": {None: AppSettings},
 }
 # Sections that may be absent.
-_OPTIONAL = frozenset({"autoscaler", "app"})
-_SCALARS = ("domain", "protect", "force", "seed")
+_OPTIONAL = frozenset({"autoscaler", "datastore", "app"})
+_SCALARS = ("domain", "protect", "force", "seed", tokens.CLOUD_KEY, tokens.EDGE_KEY)
 KEYS = ("domain", *_SECTIONS, *_SCALARS[1:])
 
-_CLOUD_TOKEN = "digitalocean:token"  # noqa: S105 - the key, not the token
-# Secrets of others that people put in stack config; in plain they would end up in git.
-_FOREIGN_SECRETS = (
-    _CLOUD_TOKEN,
+# Secrets that people put in stack config; in plain they would end up in git.
+_MUST_BE_SECRET = (
+    f"{PROJECT}:{tokens.CLOUD_KEY}",
+    f"{PROJECT}:{tokens.EDGE_KEY}",
+    tokens.PULUMI_CLOUD_KEY,
     "digitalocean:spacesSecretKey",
-    "cloudflare:apiToken",
+    tokens.PULUMI_EDGE_KEY,
     "cloudflare:apiKey",
     "cloudflare:apiUserServiceKey",
     "aws:secretKey",
@@ -78,12 +83,18 @@ class Settings:
     database: DatabaseSettings
     edge: EdgeSettings
     app: AppSettings
+    autoscaler: AutoscalerSettings | None
+    datastore: DatastoreSettings | None
     identity: Identity = field(repr=False)
     protect: bool
     forced: frozenset[str]
     """What the config lets through that is refused otherwise."""
     cloud_token: str | None = field(repr=False)
     """The cloud's token where the stack's config has one; else the environment has it."""
+    edge_token: str | None = field(repr=False)
+    """The edge's, likewise."""
+    controller: Tokens | None = field(repr=False)
+    """What the controller calls the clouds with; None without an autoscaler."""
 
     @property
     def production(self) -> bool:
@@ -106,9 +117,17 @@ class Settings:
         return REPLACE_DATABASE in self.forced
 
     @property
+    def token_variables(self) -> Mapping[str, str]:
+        """What a command of the desk calls the clouds with where the stack's config has it; else the environment has."""
+        edge = self.edge_token
+        given = {tokens.CLOUD_VARIABLE: self.cloud_token, tokens.EDGE_VARIABLE: edge}
+        return {variable: token for variable, token in given.items() if token}
+
+    @property
     def roles(self) -> frozenset[Role]:
         """What kinds of machines the stack has."""
-        return frozenset({Role.WEB, *((Role.DATABASE,) if self.self_hosted else ())})
+        optional = {Role.DATABASE: self.self_hosted, Role.AUTOSCALER: self.autoscaler}
+        return frozenset({Role.WEB, *(role for role, section in optional.items() if section is not None)})
 
     def places(self, edge_ranges: tuple[str, ...]) -> Places:
         """Where those are who may reach the machines; `edge_ranges` is what the edge says of itself."""
@@ -149,13 +168,15 @@ def load() -> Settings:
     # `pulumi.Config` answers for names one knows; a typo is only seen in the whole of what is set.
     config = pulumi.runtime.config.CONFIG.get()
     secret = frozenset(key for key in config if pulumi.runtime.is_config_secret(key))
-    return read(pulumi.get_stack(), config, secret)
+    return read(pulumi.get_stack(), config, secret, os.environ)
 
 
-def read(stack: str, config: Mapping[str, str], secret: frozenset[str]) -> Settings:
+def read(
+    stack: str, config: Mapping[str, str], secret: frozenset[str], environment: Mapping[str, str]
+) -> Settings:
     """Settings from config as Pulumi hands it over: full keys, structured values as JSON; `secret` names the
     encrypted keys. Raises pulumi.RunError with one line for each mistake."""
-    reader = _Reader(stack, config, secret)
+    reader = _Reader(stack, config, secret, environment)
     settings = reader.settings()
     if settings is None:
         count = len(reader.mistakes)
@@ -168,13 +189,16 @@ def read(stack: str, config: Mapping[str, str], secret: frozenset[str]) -> Setti
 class _Reader:
     """Reads one config and gathers its mistakes in the order of the keys."""
 
-    def __init__(self, stack: str, config: Mapping[str, str], secret: frozenset[str]) -> None:
+    def __init__(
+        self, stack: str, config: Mapping[str, str], secret: frozenset[str], environment: Mapping[str, str]
+    ) -> None:
         prefix = f"{PROJECT}:"
         self.mistakes: list[str] = []
         self._stack = stack
         self._all = config
         self._own = {key.removeprefix(prefix): text for key, text in config.items() if key.startswith(prefix)}
         self._secret = secret
+        self._environment = environment
 
     def settings(self) -> Settings | None:
         """The settings, or None when there are mistakes."""
@@ -184,8 +208,10 @@ class _Reader:
         protect = self._boolean("protect", default=self._stack == PRODUCTION)
         forced = self._forced()
         identity = self._identity()
+        autoscaler, datastore = sections["autoscaler"], sections["datastore"]
+        controller = self._tokens(sections["edge"]) if autoscaler is not None else None
         self._check_unknown_keys()
-        self._check_foreign_secrets()
+        self._check_secrets()
         self.mistakes += contradictions.between(self._stack, domain, sections, forced)
         if self.mistakes or domain is None or identity is None:
             return None
@@ -198,10 +224,14 @@ class _Reader:
             database=_database(sections["database"]),
             edge=_edge(sections["edge"]),
             app=_typed(sections["app"] or AppSettings(), AppSettings),
+            autoscaler=_typed(autoscaler, AutoscalerSettings) if autoscaler else None,
+            datastore=_typed(datastore, DatastoreSettings) if datastore else None,
+            controller=controller,
             identity=identity,
             protect=protect,
             forced=forced,
-            cloud_token=self._all.get(_CLOUD_TOKEN),
+            cloud_token=self._all.get(tokens.PULUMI_CLOUD_KEY),
+            edge_token=self._all.get(tokens.PULUMI_EDGE_KEY),
         )
 
     def _check_stack(self) -> None:
@@ -297,6 +327,12 @@ class _Reader:
             self._complain("seed", f"= {complaints.HIDDEN}: {error}")
             return None
 
+    def _tokens(self, edge: Section | None) -> Tokens:
+        has_edge = isinstance(edge, CloudflareSettings)
+        found = tokens.find(self._all, self._environment, edge=has_edge)
+        self.mistakes += tokens.mistakes(found, edge=has_edge)
+        return found
+
     def _check_unknown_keys(self) -> None:
         for key in sorted(set(self._own) - set(KEYS)):
             section, dot, rest = key.partition(".")
@@ -306,8 +342,8 @@ class _Reader:
                 fix = complaints.did_you_mean(key, KEYS)
             self._complain(key, f"is not a known key{fix} (known: {', '.join(KEYS)})")
 
-    def _check_foreign_secrets(self) -> None:
-        for key in _FOREIGN_SECRETS:
+    def _check_secrets(self) -> None:
+        for key in _MUST_BE_SECRET:
             if key in self._all and key not in self._secret:
                 self.mistakes.append(
                     f"{key} is a secret but stands in plain; revoke it, then `pulumi config set --secret {key}` a new one"

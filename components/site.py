@@ -24,6 +24,8 @@ class Site:
     roles: frozenset[Role]
     engine: Engine
     places: Places
+    role_sets: bool = False
+    """Whether machines learn from a datastore which addresses each role has."""
 
     def tags(self, role: Role) -> tuple[pulumi.Output[str], ...]:
         """The tags of a machine of this role; whoever uses them waits until they exist."""
@@ -36,7 +38,7 @@ class Site:
 
     def inbound(self, role: Role) -> tuple[config.Inbound, ...]:
         """The same, as the machines' own firewall is told it."""
-        return model.machine_rules(self.grants(role), self.places)
+        return model.machine_rules(self.grants(role), self.places, role_sets=self.role_sets)
 
     def authorized_keys(self) -> tuple[str, ...]:
         """Who may log in to every machine as root."""

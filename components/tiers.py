@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components import naming, preflight
 from components.clouds import port
 from components.database_endpoint import DatabaseEndpoint
 from components.database_tier import DatabaseTier, DatabaseTierArgs
+from components.datastore import Datastore, DatastoreAccess, DatastoreArgs
 from components.edge import Origin
 from components.firewall import Firewall
 from components.managed_database import ManagedDatabase, ManagedDatabaseArgs
@@ -13,6 +16,7 @@ from components.model import Role
 from components.preflight import Findings
 from components.settings import Settings
 from components.site import Site
+from components.web_payload import Told, WebPayload
 from components.web_tier import WebTier, WebTierArgs
 
 
@@ -31,6 +35,7 @@ def site(settings: Settings, place: port.Place, found: Findings) -> Site:
         roles=settings.roles,
         engine=settings.database.engine,
         places=settings.places(found.edge_ranges),
+        role_sets=settings.datastore is not None,
     )
 
 
@@ -68,6 +73,37 @@ def database(
     ).endpoint
 
 
+def datastore(settings: Settings, place: port.Place, site: Site) -> Mapping[Role, DatastoreAccess]:
+    """What opens the config datastore for each role; empty when there is none."""
+    if settings.datastore is None:
+        return {}
+    return Datastore(
+        "datastore",
+        DatastoreArgs(
+            site=site,
+            storage=place.storage,
+            region=settings.datastore.region or settings.cloud.region,
+            protect=settings.protect,
+        ),
+    ).access
+
+
+def web_payload(
+    settings: Settings,
+    site: Site,
+    found: Findings,
+    *,
+    origin: Origin,
+    database: DatabaseEndpoint,
+    stores: Mapping[Role, DatastoreAccess],
+) -> WebPayload:
+    """What every member is made from and told."""
+    told = Told(domain=settings.domain, origin=origin, database=database, datastore=stores.get(Role.WEB))
+    keys = (preflight.WEB_IMAGE, preflight.REST_IMAGE)
+    images = [found.images[key] for key in keys if key in found.images]
+    return WebPayload.of(site, told, images, found.release)
+
+
 def web(
     settings: Settings,
     site: Site,
@@ -75,24 +111,20 @@ def web(
     firewall: Firewall,
     *,
     dns: port.Dns,
-    origin: Origin,
-    database: DatabaseEndpoint,
+    payload: WebPayload,
 ) -> WebTier:
     """The members that serve the site."""
     return WebTier(
         "web",
         WebTierArgs(
             site=site,
-            domain=settings.domain,
             rollout=settings.rollout,
             size=settings.web.size,
             image=found.images[preflight.WEB_IMAGE],
             rest=found.images.get(preflight.REST_IMAGE),
-            release=found.release,
+            payload=payload,
             drain=settings.drain_times,
             dns=dns,
-            origin=origin,
-            database=database,
             cloud_token=settings.cloud_token,
             after=[firewall.native[Role.WEB]],
         ),

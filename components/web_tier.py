@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pulumi
 
-from cloudinit.release import Release
-from cloudinit.roles import web as payload
 from components import commands, naming
 from components.clouds import port
-from components.commands import Login, Parcel
-from components.database_endpoint import DatabaseEndpoint
-from components.edge import Origin
+from components.commands import Login
 from components.model import DrainTimes, Role
 from components.naming import Child, Common
 from components.preflight import BootImage
 from components.rollout import Act, Point, Rollout, Step
 from components.site import Site
-from fleet import config
+from components.web_payload import WebPayload
 from fleet.identity import SshKeyPair
 
 
@@ -33,19 +28,14 @@ class WebTierArgs:
     """What a web tier is made of."""
 
     site: Site
-    domain: str
     rollout: Rollout
     size: str
     image: BootImage
     rest: BootImage | None
     """The image of the slots that a partial rollout has not come to."""
-    release: Release | None
-    """The site, when an image is a distribution's and does not hold it."""
+    payload: WebPayload
     drain: DrainTimes
     dns: port.Dns
-    origin: Origin
-    """What members show the edge, and demand of it."""
-    database: DatabaseEndpoint
     cloud_token: str | None = field(repr=False)
     """The cloud's token where the stack's config has one."""
     after: Sequence[pulumi.Resource]
@@ -88,7 +78,9 @@ class _Builder:
         self._tier = tier
         self._name = name
         self._args = args
-        self._shared = _Shared.of(args)
+        self._private_key = pulumi.Output.secret(args.site.identity.deploy_key().private_openssh)
+        self._one_at_a_time = True if args.rollout.mode == "in_place" else None
+        """For accounts that have no room for two machines in a slot."""
         self._logins: dict[str, Login] = {}
         self._done: dict[Point, pulumi.Resource] = {}
 
@@ -108,25 +100,23 @@ class _Builder:
 
     def _member(self, number: int, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         """A machine that has passed its gate, and the drain that will empty it one day."""
-        args, shared, tier = self._args, self._shared, self._tier
+        args, tier = self._args, self._tier
         slot = naming.slot(Role.WEB, number)
         host_key = args.site.identity.host_key(slot)
         machine = self.machines[slot] = self._machine(slot, number, host_key, after)
         login = self._logins[slot] = Login(
             address=machine.public_address,
             host_key=host_key.public_openssh,
-            private_key=shared.private_key,
+            private_key=self._private_key,
         )
         connection = login.connection()
-        parcel = shared.parcels[self._image(number)]
+        parcel = args.payload.parcels[self._image(number)]
         secrets = commands.deliver(
             naming.child(slot, Child.SECRETS),
             connection,
             parcel,
             machine.resource,
-            # A member that cannot reach the database would not pass its gate; and one that demands a certificate of an
-            # edge that shows none yet would turn visitors away.
-            pulumi.ResourceOptions(parent=tier, depends_on=shared.before_secrets),
+            pulumi.ResourceOptions(parent=tier, depends_on=args.payload.ready),
         )
         gate = commands.gate(
             naming.child(slot, Child.GATE),
@@ -142,9 +132,7 @@ class _Builder:
             args.drain,
             machine.resource,
             # Deletes run backwards: drained before anything of the machine goes.
-            pulumi.ResourceOptions(
-                parent=tier, depends_on=[gate], delete_before_replace=shared.delete_before_replace
-            ),
+            pulumi.ResourceOptions(parent=tier, depends_on=[gate], delete_before_replace=self._one_at_a_time),
         )
 
     def _peers(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
@@ -201,104 +189,19 @@ class _Builder:
     def _machine(
         self, slot: str, number: int, host_key: SshKeyPair, after: Sequence[pulumi.Resource]
     ) -> port.Machine:
-        args, shared, image = self._args, self._shared, self._image(number)
-        user_data = payload.boot(
-            payload.WebMachine(
-                stack=args.site.stack,
-                slot=slot,
-                network=args.site.places.network,
-                inbound=shared.inbound,
-                host_key=host_key,
-                authorized_keys=shared.authorized_keys,
-                from_scratch=shared.scratch if image.from_scratch else None,
-            )
-        )
+        args, image = self._args, self._image(number)
+        user_data = args.payload.user_data(slot, host_key, image)
         return args.site.cloud.machine(
             slot,
-            port.MachineSpec(image=image.id, size=args.size, user_data=user_data, tags=shared.tags),
+            port.MachineSpec(
+                image=image.id, size=args.size, user_data=user_data, tags=args.site.tags(Role.WEB)
+            ),
             pulumi.ResourceOptions(
                 parent=self._tier,
                 # A machine without its firewall would be open for the moment between the two.
                 depends_on=[*args.after, *after],
                 # Resizing in place would power a serving member off.
                 replace_on_changes=["size"],
-                delete_before_replace=shared.delete_before_replace,
+                delete_before_replace=self._one_at_a_time,
             ),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shared:
-    """What all slots have in common, made once."""
-
-    tags: tuple[pulumi.Input[str], ...]
-    inbound: tuple[config.Inbound, ...]
-    private_key: pulumi.Output[str]
-    authorized_keys: tuple[str, ...]
-    scratch: payload.WebImage | None
-    before_secrets: Sequence[pulumi.Resource]
-    delete_before_replace: bool | None
-    """For accounts that have no room for two machines in a slot."""
-    parcels: Mapping[BootImage, Parcel]
-    """What a machine of each image is handed."""
-
-    @classmethod
-    def of(cls, args: WebTierArgs) -> _Shared:
-        scratch = payload.WebImage(release=args.release) if args.release else None
-        database = args.database
-        known = pulumi.Output.all(
-            host=database.host,
-            port=database.port,
-            password=database.password,
-            authority=database.authority,
-            certificate=args.origin.certificate,
-        )
-        return cls(
-            tags=args.site.tags(Role.WEB),
-            inbound=args.site.inbound(Role.WEB),
-            private_key=pulumi.Output.secret(args.site.identity.deploy_key().private_openssh),
-            authorized_keys=args.site.authorized_keys(),
-            scratch=scratch,
-            before_secrets=[*database.ready, *args.origin.ready],
-            delete_before_replace=True if args.rollout.mode == "in_place" else None,
-            parcels={
-                image: _parcel(args, known, image, scratch)
-                for image in (args.image, args.rest)
-                if image is not None
-            },
-        )
-
-
-def _parcel(
-    args: WebTierArgs,
-    known: pulumi.Output[dict[str, Any]],
-    image: BootImage,
-    scratch: payload.WebImage | None,
-) -> Parcel:
-    bundle = known.apply(lambda values: _bundle(args, image.manifest, values))
-    return Parcel.of(bundle, payload.archive(scratch) if scratch and image.from_scratch else None)
-
-
-def _bundle(args: WebTierArgs, manifest: str, known: Mapping[str, Any]) -> config.Bundle:
-    """What every member is told; all of them serve with one certificate."""
-    return config.Bundle(
-        settings=config.Settings(
-            database=config.DatabaseSettings(
-                engine=args.database.engine,
-                host=known["host"],
-                port=int(known["port"]),
-                name=args.database.name,
-                user=args.database.user,
-            ),
-            server_names=(args.domain,),
-            edge_ranges=args.site.places.edge,
-            origin_pull_ca=args.origin.client_authority,
-            manifest=manifest,
-        ),
-        secrets={
-            "database-password": known["password"],
-            "database-ca.pem": known["authority"],
-            "tls.crt": known["certificate"],
-            "tls.key": args.origin.private_key,
-        },
-    )

@@ -25,6 +25,7 @@ REGION = "lon1"
 SIZES = ("s-1vcpu-512mb-10gb", "s-1vcpu-1gb", "s-1vcpu-2gb", "s-2vcpu-4gb")
 CLOUDFLARE_RANGES = ("173.245.48.0/20", "104.16.0.0/13", "172.64.0.0/13")
 CLOUDFLARE_RANGES_V6 = ("2400:cb00::/32", "2a06:98c0::/29")
+SECRET_KEYS = ("seed", "controllerCloudToken", "controllerEdgeToken")
 ZONE_ID = "0123456789abcdef0123456789abcdef"
 CLUSTER_AUTHORITY = "-----BEGIN CERTIFICATE-----\ncluster\n-----END CERTIFICATE-----\n"
 
@@ -186,7 +187,7 @@ def _deploy(
     try:
         monitor = _Monitor(_Mocks(world, recording, preview), recording)
         full = {f"{PROJECT}:{key}": _as_config(value) for key, value in config.items()}
-        pulumi.runtime.set_all_config(full, [f"{PROJECT}:seed"])
+        pulumi.runtime.set_all_config(full, [f"{PROJECT}:{key}" for key in SECRET_KEYS])
         mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
         # The stack that `set_mocks` made is finished already and would take no outputs.
         settings.set_root_resource(None)  # type: ignore[arg-type]  # "none yet", as at a program's start
@@ -287,6 +288,8 @@ _AUTO_NAMED = frozenset(
         "firewall:Firewall",
         "volume:Volume",
         "databaseCluster:DatabaseCluster",
+        "spacesBucket:SpacesBucket",
+        "spacesKey:SpacesKey",
     )
 )
 
@@ -304,6 +307,8 @@ def _computed(type_: str, number: int) -> dict[str, Any]:
         return {"privateHost": "private-database.db.example.com", "port": 25060.0, "password": "of doadmin"}
     if type_ == "digitalocean:index/databaseUser:DatabaseUser":
         return {"password": f"made-by-the-cloud-{number}"}
+    if type_ == "digitalocean:index/spacesKey:SpacesKey":
+        return {"accessKey": f"DO00{number}", "secretKey": f"opens-the-bucket-{number}"}
     if type_ == "cloudflare:index/originCaCertificate:OriginCaCertificate":
         return {"certificate": f"-----BEGIN CERTIFICATE-----\norigin{number}\n-----END CERTIFICATE-----\n"}
     return {}

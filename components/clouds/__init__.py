@@ -30,7 +30,7 @@ def edge_lookups(settings: Settings) -> port.EdgeLookups | None:
 
 def place(settings: Settings, tags: Sequence[str]) -> port.Place:
     """The stack's place in its cloud: network, login key and tags are there."""
-    from components.clouds.digitalocean import DigitalOcean, DigitalOceanDatabases
+    from components.clouds.digitalocean import DigitalOcean, DigitalOceanDatabases, DigitalOceanStorage
 
     region = settings.cloud.region
     cloud = DigitalOcean(
@@ -43,7 +43,13 @@ def place(settings: Settings, tags: Sequence[str]) -> port.Place:
             lasting=settings.managed is not None and not settings.may_replace_database,
         ),
     )
-    return port.Place(cloud=cloud, databases=DigitalOceanDatabases(region, cloud.network))
+    return port.Place(
+        cloud=cloud,
+        databases=DigitalOceanDatabases(region, cloud.network),
+        storage=DigitalOceanStorage(),
+        network=cloud.network,
+        login_key=cloud.login_key,
+    )
 
 
 def dns(settings: Settings, zone_id: str) -> port.Dns:

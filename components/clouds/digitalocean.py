@@ -94,6 +94,11 @@ class DigitalOcean:
         vpc = self._network
         return port.Network(id=vpc.id, range=vpc.ip_range, region=vpc.region)
 
+    @property
+    def login_key(self) -> pulumi.Output[str]:
+        """The id of the stack's SSH key."""
+        return self._key.id
+
     def machine(self, name: str, spec: port.MachineSpec, opts: pulumi.ResourceOptions) -> port.Machine:
         """A droplet with monitoring, without the agent that would install packages behind our back."""
         droplet = digitalocean.Droplet(
@@ -213,6 +218,36 @@ class DigitalOceanDatabases:
             cluster_id=cluster.resource.id,
             rules=[digitalocean.DatabaseFirewallRuleArgs(type="tag", value=tag) for tag in tags],
             opts=opts,
+        )
+
+
+class DigitalOceanStorage:
+    """Spaces. The provider asks for keys of its own: SPACES_ACCESS_KEY_ID and SPACES_SECRET_ACCESS_KEY."""
+
+    def bucket(self, name: str, spec: port.BucketSpec, opts: pulumi.ResourceOptions) -> port.Bucket:
+        """A private bucket whose objects keep their versions."""
+        bucket = digitalocean.SpacesBucket(
+            name,
+            region=spec.region,
+            acl="private",
+            versioning=digitalocean.SpacesBucketVersioningArgs(enabled=True),
+            force_destroy=not spec.keep_content,
+            opts=opts,
+        )
+        return port.Bucket(
+            resource=bucket,
+            name=bucket.name,
+            region=spec.region,
+            # https://docs.digitalocean.com/products/spaces/details/availability/
+            endpoint=f"https://{spec.region}.digitaloceanspaces.com",
+        )
+
+    def key(self, name: str, bucket: port.Bucket, opts: pulumi.ResourceOptions) -> port.StorageKey:
+        """A limited access key: https://docs.digitalocean.com/products/spaces/how-to/manage-access/"""
+        grant = digitalocean.SpacesKeyGrantArgs(bucket=bucket.name, permission="readwrite")
+        key = digitalocean.SpacesKey(name, grants=[grant], opts=opts)
+        return port.StorageKey(
+            resource=key, access_key=key.access_key, secret_key=pulumi.Output.secret(key.secret_key)
         )
 
 

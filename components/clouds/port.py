@@ -209,11 +209,54 @@ class Databases(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BucketSpec:
+    """A bucket to be; it gets no name."""
+
+    region: str
+    keep_content: bool
+    """Whether deleting it fails while something is in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket as a resource, private, every version of its objects kept."""
+
+    resource: pulumi.CustomResource
+    name: pulumi.Output[str]
+    region: str
+    endpoint: str
+    """URL of the service that it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageKey:
+    """What opens one bucket to read and write its objects, and nothing else."""
+
+    resource: pulumi.CustomResource
+    access_key: pulumi.Output[str]
+    secret_key: pulumi.Output[str]
+
+
+class Storage(Protocol):
+    """The cloud's object storage."""
+
+    def bucket(self, name: str, spec: BucketSpec, opts: pulumi.ResourceOptions) -> Bucket:
+        """A bucket."""
+
+    def key(self, name: str, bucket: Bucket, opts: pulumi.ResourceOptions) -> StorageKey:
+        """A key to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A stack's place in a cloud, by what is to be had there."""
+    """A stack's place in a cloud: what is to be had there, and what others than Pulumi must call by its id."""
 
     cloud: Cloud
     databases: Databases
+    storage: Storage
+    network: Network
+    login_key: pulumi.Output[str]
+    """The cloud's id of the key that may log in as root."""
 
 
 class EdgeLookups(Protocol):

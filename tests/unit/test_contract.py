@@ -15,7 +15,7 @@ from typing import Any, Protocol, get_type_hints
 import pulumi
 import pytest
 
-from components import clouds, database_tier, edge, firewall, managed_database, web_tier
+from components import clouds, database_tier, datastore, edge, firewall, managed_database, web_tier
 from components.clouds import port
 from components.naming import Child, Common
 from tests.harness import Recording, Registered, deploy, is_secret
@@ -28,17 +28,28 @@ COMPONENTS = [
     (edge.Edge, edge.EdgeArgs),
     (database_tier.DatabaseTier, database_tier.DatabaseTierArgs),
     (managed_database.ManagedDatabase, managed_database.ManagedDatabaseArgs),
+    (datastore.Datastore, datastore.DatastoreArgs),
     (web_tier.WebTier, web_tier.WebTierArgs),
 ]
 PORTS: list[type[Protocol]] = [  # type: ignore[valid-type]  # a Protocol is a class
     port.Catalogue,
     port.Cloud,
     port.Databases,
+    port.Storage,
     port.EdgeLookups,
     port.Edge,
     port.Dns,
 ]
-AUTO_NAMED = {"Droplet", "Vpc", "SshKey", "Firewall", "Volume", "DatabaseCluster"}
+AUTO_NAMED = {
+    "Droplet",
+    "Vpc",
+    "SshKey",
+    "Firewall",
+    "Volume",
+    "DatabaseCluster",
+    "SpacesBucket",
+    "SpacesKey",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class Variant:
         if self.database == "managed":
             config["database"] = {"kind": "managed", "nodes": 2, "size": "db-s-1vcpu-2gb"}
             config["force"] = ["managed-database"]
+            config["datastore"] = {}
         config["database"]["engine"] = self.engine
         config["cloud"] = config["cloud"] | {"ipv6": self.stack == "prod"}
         return config
@@ -88,7 +100,8 @@ def components(recording: Recording) -> list[Registered]:
 
 def test_component_types_are_of_this_project(recording: Recording) -> None:
     edge = {"flotilla:index:Edge"} if recording.of_type("cloudflare:index/dnsRecord:DnsRecord") else set()
-    assert {component.type for component in components(recording)} == edge | {
+    whole = {"flotilla:index:Datastore"} if managed(recording) else set()
+    assert {component.type for component in components(recording)} == edge | whole | {
         "flotilla:index:Firewall",
         "flotilla:index:DatabaseTier",
         "flotilla:index:WebTier",
@@ -153,7 +166,11 @@ def test_every_machine_comes_after_tags_and_firewall(recording: Recording) -> No
 
 def test_only_data_is_protected_and_only_in_production(recording: Recording) -> None:
     production = recording.named("web-1").inputs["tags"][0] == "prod"
-    data = {"database-1-data"} & set(recording.names()) or {"database-cluster", "database-site"}
+    data = {"database-1-data"} & set(recording.names()) or {
+        "database-cluster",
+        "database-site",
+        "datastore-bucket",
+    }
     protected = {resource.name for resource in recording.resources if resource.protect}
     assert protected == (data if production else set())
 

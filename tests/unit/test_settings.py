@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -16,6 +17,7 @@ from components.schema import CloudflareSettings, PlainDnsSettings
 SEED = base64.b64encode(bytes(range(32))).decode()
 IMAGE = "web-2026.11.21-3f2a"
 DATABASE_IMAGE = "database-2026.11.21-77c0"
+NO_VARIABLES: Mapping[str, str] = {}
 OLD_IMAGE = "web-2026.11.20-aaaa"
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF4biUIKgAhoBDuaKU1QA3+MLY0pht+w0gSMOPBPLNG+ me"
 
@@ -53,13 +55,16 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 
 
 def read(
-    config: dict[str, Any], stack: str = "dev", secret: frozenset[str] = frozenset({"flotilla:seed"})
+    config: dict[str, Any],
+    stack: str = "dev",
+    secret: frozenset[str] = frozenset({"flotilla:seed"}),
+    environment: Mapping[str, str] = NO_VARIABLES,
 ) -> settings.Settings:
     full = {
         key if ":" in key else f"flotilla:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in config.items()
     }
-    return settings.read(stack, full, secret)
+    return settings.read(stack, full, secret, environment)
 
 
 def mistakes(config: dict[str, Any], **arguments: Any) -> list[str]:
@@ -333,19 +338,21 @@ def test_production_refuses_what_dev_may_do(path: str, value: Any, says: str) ->
 
 
 MANAGED = {"kind": "managed", "engine": "mysql", "nodes": 2, "size": "db-s-1vcpu-2gb"}
-AUTOSCALER = {"size": "s-1vcpu-1gb", "max": 10, "target_cpu": 60}
+AUTOSCALER = {"size": "s-1vcpu-1gb", "image": "autoscaler-2026.11.21-5d1e", "max": 10, "target_cpu": 60}
+TOKENS = {"DIGITALOCEAN_TOKEN": "cloud", "CLOUDFLARE_API_TOKEN": "edge"}
 
 
 def test_production_is_told_in_one_line_what_cannot_be_built_yet() -> None:
     gateway = {"host": "203.0.113.20", "host_key": PUBLIC_KEY}
     tunnel = MANAGED | {"access": "tunnel", "gateway": gateway}
-    (line,) = mistakes(good() | {"database": tunnel, "autoscaler": AUTOSCALER}, stack="prod")
+    config = good() | {"database": tunnel, "autoscaler": AUTOSCALER}
+    (line,) = mistakes(config, stack="prod", environment=TOKENS)
     assert "tunnel" in line
     assert "autoscaler" in line
 
 
 def test_dev_refuses_a_managed_database_and_an_autoscaler() -> None:
-    lines = mistakes(good() | {"database": MANAGED, "autoscaler": AUTOSCALER})
+    lines = mistakes(good() | {"database": MANAGED, "autoscaler": AUTOSCALER}, environment=TOKENS)
     assert any(line.startswith('flotilla:database.kind = "managed": costs money') for line in lines)
     assert any(line.startswith("flotilla:autoscaler is set: only production") for line in lines)
 
@@ -356,7 +363,7 @@ def test_forced_dev_is_not_lectured_about_money() -> None:
         "autoscaler": AUTOSCALER,
         "force": ["managed-database", "autoscaler"],
     }
-    (line,) = mistakes(config)
+    (line,) = mistakes(config, environment=TOKENS)
     assert line.startswith("this version of flotilla cannot build yet")
 
 
@@ -367,7 +374,9 @@ def test_a_stack_name_that_cannot_be_a_tag_is_refused(stack: str) -> None:
 
 
 @pytest.mark.parametrize("garbage", ["{", "[1, 2]", "null", '"text"', "\x00", "9" * 5000, "{}" * 100])
-@pytest.mark.parametrize("key", ["cloud", "admin", "web", "database", "edge", "autoscaler", "app", "force"])
+@pytest.mark.parametrize(
+    "key", ["cloud", "admin", "web", "database", "edge", "autoscaler", "datastore", "app", "force"]
+)
 def test_garbage_never_becomes_a_traceback(key: str, garbage: str) -> None:
     with pytest.raises(pulumi.RunError, match=f"flotilla:{key}"):
         read(good() | {key: garbage})

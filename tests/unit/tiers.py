@@ -20,6 +20,7 @@ from components.naming import tags
 from components.preflight import BootImage
 from components.rollout import Rollout
 from components.site import Site
+from components.web_payload import Told, WebPayload
 from components.web_tier import WebTier, WebTierArgs
 from fleet.identity import Identity
 
@@ -70,19 +71,24 @@ def make_web(site: Site, **changes: Any) -> WebTier:
     order |= {
         key: changes.pop(key) for key in ("count", "mode", "canary_seconds", "through") if key in changes
     }
-    usual = WebTierArgs(
-        site=site,
+    told = Told(
         domain="www.foobar.com",
-        rollout=Rollout(**order),
-        size="s-1vcpu-1gb",
-        image=IMAGE,
-        rest=changes.pop("rest", None),
-        cloud_token=None,
-        release=None,
-        drain=DrainTimes(propagation=300, quiet=10, cap=120),
-        dns=DigitalOceanDns("foobar.com", "www.foobar.com", leaving_first=order.get("mode") == "in_place"),
         origin=changes.pop("origin", None) or without_edge(IDENTITY, "www.foobar.com"),
         database=changes.pop("database", None) or elsewhere(),
+        datastore=None,
+    )
+    rest, image = changes.pop("rest", None), changes.pop("image", IMAGE)
+    images = [image, *([rest] if rest else [])]
+    usual = WebTierArgs(
+        site=site,
+        rollout=Rollout(**order),
+        size="s-1vcpu-1gb",
+        image=image,
+        rest=rest,
+        payload=WebPayload.of(site, told, images, changes.pop("release", None)),
+        cloud_token=None,
+        drain=DrainTimes(propagation=300, quiet=10, cap=120),
+        dns=DigitalOceanDns("foobar.com", "www.foobar.com", leaving_first=order.get("mode") == "in_place"),
         after=[],
     )
     return WebTier("web", replace(usual, **changes))

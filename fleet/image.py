@@ -14,7 +14,7 @@ from cloudinit import release, roles
 from fleet.errors import FleetError
 from fleet.web_api import Json
 
-Role = Literal["web", "database"]
+Role = Literal["web", "database", "autoscaler"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 DISTRIBUTION: Final = "debian-13-x64"
 APP_DIRECTORY: Final = "app"
@@ -37,7 +37,7 @@ sync
 """
 
 _NAME = re.compile(
-    r"(?P<role>web|database)-(?P<day>\d{4}\.\d{2}\.\d{2})-"
+    r"(?P<role>web|database|autoscaler)-(?P<day>\d{4}\.\d{2}\.\d{2})-"
     rf"(?:(?P<content>[0-9a-f]{{{DIGEST_LETTERS}}})(?P<manifest>[0-9a-f]{{{MANIFEST_LETTERS}}})(?:[0-9a-f]{{4}})?"
     # From before names had the manifest's digest.
     rf"|(?P<older>[0-9a-f]{{4,{DIGEST_LETTERS}}})(?:[0-9a-f]{{4}})?)"
@@ -98,6 +98,11 @@ def recipe(role: Role, config: Mapping[str, Any], project: str, directory: Path)
     if role == "web":
         web = roles.WebImage(release=_release(config.get(f"{project}:app") or {}, directory))
         return _recipe(role, roles.web.bake(web), roles.web.archive(web), roles.web.digest(web))
+    if role == "autoscaler":
+        node = roles.AutoscalerImage()
+        return _recipe(
+            role, roles.autoscaler.bake(node), roles.autoscaler.archive(node), roles.autoscaler.digest(node)
+        )
     section = config.get(f"{project}:database") or {}
     if section.get("kind") == "managed":
         raise FleetError(

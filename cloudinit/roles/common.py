@@ -144,6 +144,7 @@ def program_files() -> list[File]:
     """The machine's programs as a Python package of their own; standard library only."""
     root = Path(__file__).resolve().parents[2]
     sources = ["fleet/__init__.py", "fleet/config.py", "fleet/reading.py"]
+    sources += ["fleet/controller/__init__.py", "fleet/controller/config.py"]
     sources += sorted(path.relative_to(root).as_posix() for path in (root / "fleet").glob("datastore*.py"))
     sources += sorted(path.relative_to(root).as_posix() for path in (root / "fleet/machine").glob("*.py"))
     return [File(f"{PROGRAMS}/{name}", (root / name).read_bytes()) for name in sources]
@@ -155,7 +156,9 @@ def packet_filter(config: MachineConfig) -> str:
     rules = [
         rule
         for inbound in config.inbound
-        for rule in inbound_rules(inbound, "goto fence" if fence and inbound.port in FENCED_PORTS else "accept")
+        for rule in inbound_rules(
+            inbound, "goto fence" if fence and inbound.port in FENCED_PORTS else "accept"
+        )
     ]
     sources = [source for inbound in config.inbound for source in inbound.sources]
     roles = sorted({role for source in sources if (role := source_role(source))})

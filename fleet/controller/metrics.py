@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
@@ -69,24 +69,25 @@ class Metrics:
         return "".join(f"{line}\n" for line in lines)
 
 
-def status(done: Pass) -> dict[str, Any]:
-    """The controller's word for people and programs: one JSON document."""
+def status(done: Pass, warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """The controller's word for people and programs: one JSON document. `warnings` are those of its start."""
     seen = done.observation
     return {
         "at": seen.clock.wall,
         "figures": encode(done.decision.figures),
         "reasons": [encode(reason) for reason in done.decision.reasons],
         "complaints": list(done.complaints),
+        "warnings": list(warnings),
         "orders": encode(seen.orders),
         "under_way": [f"{type(action).__name__.lower()} {action.slot}" for action in seen.under_way],
         "held": done.decision.memory.held,
     }
 
 
-def publish(path: Path, done: Pass) -> None:
+def publish(path: Path, done: Pass, warnings: Sequence[str] = ()) -> None:
     """Replace the status file; it is worth nothing after a crash, so nothing is synced."""
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(json.dumps(status(done), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(status(done, warnings), indent=1) + "\n", encoding="utf-8")
     temporary.chmod(0o644)
     temporary.replace(path)
 

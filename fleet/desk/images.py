@@ -20,7 +20,7 @@ from fleet.pulumi_cli import Project
 
 
 def bake(
-    roles: Annotated[list[str], typer.Argument(help="Roles to bake: web, database.")],
+    roles: Annotated[list[str], typer.Argument(help="Roles to bake: web, database, autoscaler.")],
     stack: Stack,
     missing: Annotated[
         bool, typer.Option("--missing", help="Leave a role alone when its configured image exists.")
@@ -116,7 +116,7 @@ def prune(
 
 
 def promote(
-    role: Annotated[str, typer.Argument(help="web or database.")],
+    role: Annotated[str, typer.Argument(help="web, database or autoscaler.")],
     source: Annotated[
         str, typer.Argument(metavar="FROM", help="The stack that has tested the image, such as dev.")
     ],

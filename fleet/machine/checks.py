@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.config import DatabaseSettings, MachineConfig, Settings
-from fleet.machine import certificate, fence_status, manifest, mysql, places, postgresql
+from fleet.machine import certificate, controller, fence_status, manifest, mysql, places, postgresql
 from fleet.machine.host import Clock, Host, MachineError
 from fleet.machine.nginx import LOCAL_PORT, visited_name
 from fleet.machine.sockets import listening
@@ -61,6 +61,11 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
             Check("live", lambda: answers(settings, settings.live_path), units=lambda: SITE_UNITS),
             Check("app", lambda: answers(settings, settings.ready_path), units=lambda: SITE_UNITS),
             Check("fence", lambda: fence(host, clock), 30, lambda: ("flotilla-fence",)),
+        ]
+    if machine.role == "autoscaler":
+        return [
+            *common,
+            Check("controller", lambda: controller.working(host, clock), units=lambda: (controller.UNIT,)),
         ]
     unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
     return [*common, Check("database", lambda: database(host, settings.database), units=lambda: (unit,))]

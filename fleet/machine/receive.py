@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from fleet.config import Bundle, ConfigError, MachineConfig
 from fleet.machine import datastore_units
+from fleet.machine.autoscaler import AutoscalerRole
 from fleet.machine.database import DatabaseRole
 from fleet.machine.description import load_machine
 from fleet.machine.host import Clock, Host, MachineError
@@ -19,12 +20,12 @@ from fleet.machine.lock import only_one
 from fleet.machine.store import BundleStore, digest_of
 from fleet.machine.web import WebRole
 
-# Edge ranges and a handful of keys are some KiB; more is not a bundle.
-MAX_BUNDLE_BYTES: Final = 1024 * 1024
+# Edge ranges and a handful of keys are some KiB, a controller's documents up to 1 MiB; more is not a bundle.
+MAX_BUNDLE_BYTES: Final = 4 * 1024 * 1024
 
 
 class RoleOnMachine(Protocol):
-    """What a bundle means for one role; both roles look alike from here."""
+    """What a bundle means for one role; all roles look alike from here."""
 
     def check(self, bundle: Bundle) -> None: ...
     def render(self, bundle: Bundle) -> dict[str, str]: ...
@@ -34,7 +35,11 @@ class RoleOnMachine(Protocol):
 
 
 def role_of(host: Host, clock: Clock, machine: MachineConfig) -> RoleOnMachine:
-    return WebRole(host, clock, machine) if machine.role == "web" else DatabaseRole(host, clock, machine)
+    if machine.role == "web":
+        return WebRole(host, clock, machine)
+    if machine.role == "database":
+        return DatabaseRole(host, clock, machine)
+    return AutoscalerRole(host, clock, machine)
 
 
 def receive(host: Host, clock: Clock, data: bytes) -> list[str]:

@@ -135,8 +135,10 @@ def test_an_image_exists_by_name_number_or_slug(named: str) -> None:
 
 
 def test_a_role_without_an_image_is_refused() -> None:
-    with pytest.raises(FleetError, match="'autoscaler' is no role with an image; there are: web, database"):
-        image.checked_role("autoscaler")
+    with pytest.raises(
+        FleetError, match="'backup' is no role with an image; there are: web, database, autoscaler"
+    ):
+        image.checked_role("backup")
 
 
 def test_a_stack_without_a_region_cannot_be_baked_for() -> None:

@@ -32,6 +32,7 @@ MACHINE_PROGRAMS = (
     "fleet.machine",
     "fleet.config",
     "fleet.reading",
+    "fleet.controller.config",
     "fleet.datastore",
     "fleet.datastore_s3",
     "fleet.datastore_signature",

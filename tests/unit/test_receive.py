@@ -329,4 +329,4 @@ def test_hostile_input_changes_nothing(tmp_path: Path, data: bytes) -> None:
 
 def test_an_endless_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="larger than"):
-        receive(web_host(tmp_path), FakeClock(), b" " * (1024 * 1024 + 1))
+        receive(web_host(tmp_path), FakeClock(), b" " * (4 * 1024 * 1024 + 1))

@@ -99,6 +99,8 @@ def _canonical_fields(type_: Type, value: Values) -> Values:
     result: Values = {}
     for name, item in value.items():
         spec = type_.fields.get(name)
+        if spec is not None and spec.computed:
+            continue  # the cloud's own: no program says it, so it is no difference
         inner = spec.type if spec is not None else type_.element or type_
         if name != DEFAULTS and (kept := canonical(inner, item)) is not None:
             result[name] = kept
@@ -169,6 +171,8 @@ def _unmatched(element: Type, old: list[Any], new: list[Any]) -> tuple[list[Any]
 def _compare_fields(type_: Type, old: Values, new: Values, path: str) -> Iterator[tuple[str, ChangeKind]]:
     for name in sorted({*old, *new} - {DEFAULTS}):
         spec = type_.fields.get(name)
+        if spec is not None and spec.computed:
+            continue
         inner = spec.type if spec is not None else type_.element or type_
         place = f"{path}.{name}" if name.isidentifier() else f'{path}["{name}"]'
         yield from _compare_values(inner, old.get(name), new.get(name), place)

@@ -8,6 +8,8 @@ from typing import Any
 import aiohttp
 
 from sandbox.providers.digitalocean import (
+    database_members,
+    databases,
     dns,
     droplets,
     lookups,
@@ -68,8 +70,20 @@ PACKAGE = Package(
     ),
     resources={
         resource.token: resource
-        for family in (network, droplets, snapshots, dns, volumes, projects, spaces)
+        for family in (
+            network,
+            droplets,
+            snapshots,
+            dns,
+            volumes,
+            projects,
+            spaces,
+            databases,
+            database_members,
+        )
         for resource in family.RESOURCES
     },
-    functions={function.token: function for function in lookups.FUNCTIONS},
+    functions={
+        function.token: function for family in (lookups, database_members) for function in family.FUNCTIONS
+    },
 )

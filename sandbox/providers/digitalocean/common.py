@@ -25,6 +25,11 @@ def tags_property(name: str = "tags") -> Property:
     return given(name, TAGS_TYPE, checks=[tag])
 
 
+def hidden(name: str) -> Property:
+    """A text that only the cloud sets, and nobody may see."""
+    return Property(name=name, given=False, computed=True, secret=True)
+
+
 def lower(value: Any) -> Any:
     """Slugs are in lower case in the API, however the program wrote them."""
     return value.lower() if isinstance(value, str) else value

@@ -54,7 +54,7 @@ class BakeError(FleetError):
 class Wanted:
     """What `fleet bake` was asked for."""
 
-    roles: Sequence[Role]
+    roles: Sequence[Role]  # empty: all that the stack's config needs
     stack: str
     size: str = DEFAULT_SIZE
     missing: bool = False  # leave a role alone whose configured image exists
@@ -87,7 +87,8 @@ def bake(cli: PulumiCli, cloud: DigitalOcean, wanted: Wanted, say: Say) -> list[
     for name in baking_machine.sweep(cloud):
         say(f"Deleted {name}, which a killed bake had left")
     images = list(cloud.every("/v2/images", "images"))
-    done = [_without_baking(role, cli, config, images, region, wanted) for role in wanted.roles]
+    roles = wanted.roles or image.needed(config, cli.project.name)
+    done = [_without_baking(role, cli, config, images, region, wanted) for role in roles]
     ready = [item for item in done if isinstance(item, Baked)]
     recipes = [item for item in done if isinstance(item, Recipe)]
     errors: list[FleetError] = []

@@ -133,6 +133,17 @@ def _release(app: Mapping[str, Any], directory: Path) -> release.Release:
         raise FleetError(f"flotilla:app: {error}") from error
 
 
+def needed(config: Mapping[str, Any], project: str) -> list[Role]:
+    """The roles that a stack's config has machines of."""
+    database = (config.get(f"{project}:database") or {}).get("kind")
+    found: list[Role] = ["web"]
+    if database != "managed":
+        found.append("database")
+    if config.get(f"{project}:autoscaler") is not None:
+        found.append("autoscaler")
+    return found
+
+
 def configured(role: Role, config: Mapping[str, Any], project: str) -> str | None:
     """The image that a stack's config names for a role."""
     image = (config.get(f"{project}:{role}") or {}).get("image")

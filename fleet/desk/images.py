@@ -20,8 +20,11 @@ from fleet.pulumi_cli import Project
 
 
 def bake(
-    roles: Annotated[list[str], typer.Argument(help="Roles to bake: web, database, autoscaler.")],
     stack: Stack,
+    roles: Annotated[
+        list[str] | None,
+        typer.Argument(help="Roles to bake: web, database, autoscaler. Absent: all that the stack needs."),
+    ] = None,
     missing: Annotated[
         bool, typer.Option("--missing", help="Leave a role alone when its configured image exists.")
     ] = False,
@@ -42,7 +45,11 @@ def bake(
     """
     cli = pulumi_cli()
     wanted = baking.Wanted(
-        [image.checked_role(role) for role in dict.fromkeys(roles)], stack, size, missing=missing, fresh=fresh
+        [image.checked_role(role) for role in dict.fromkeys(roles or [])],
+        stack,
+        size,
+        missing=missing,
+        fresh=fresh,
     )
     done = baking.bake(cli, DigitalOcean.from_environment(), wanted, say)
     if as_json:

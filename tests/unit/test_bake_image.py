@@ -141,6 +141,21 @@ def test_a_role_without_an_image_is_refused() -> None:
         image.checked_role("backup")
 
 
+@pytest.mark.parametrize(
+    ("config", "roles"),
+    [
+        ({}, ["web", "database"]),
+        ({"flotilla:database": {"kind": "self-hosted"}}, ["web", "database"]),
+        (
+            {"flotilla:database": {"kind": "managed"}, "flotilla:autoscaler": {"max": 5}},
+            ["web", "autoscaler"],
+        ),
+    ],
+)
+def test_a_stack_needs_images_of_the_machines_it_has(config: dict[str, Any], roles: list[str]) -> None:
+    assert image.needed(config, "flotilla") == roles
+
+
 def test_a_stack_without_a_region_cannot_be_baked_for() -> None:
     with pytest.raises(FleetError, match=r"flotilla:cloud\.region is not set"):
         region_of({}, "flotilla")

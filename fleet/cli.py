@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fleet.desk import images, members, stacks
+from fleet.desk import datastore, images, members, stacks
 from fleet.errors import FleetError, StoppedError
 from fleet.identity import SeedError
 
@@ -27,6 +27,7 @@ app.command()(stacks.init)
 app.command()(images.bake)
 app.add_typer(images.shelf, name="images")
 app.command()(images.promote)
+app.add_typer(datastore.store, name="datastore")
 app.command()(stacks.rollout)
 app.command()(stacks.recover)
 app.command()(members.status)

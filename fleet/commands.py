@@ -18,6 +18,9 @@ FENCE_RELEASE: Final = f"{FENCE} release"
 # Standard input: {"peers": {slot: private address}}.
 PEERS: Final = "/usr/local/sbin/flotilla-peers"
 
+DATASTORE: Final = "/usr/local/sbin/flotilla-datastore"
+SEAL_CREDENTIAL: Final = f"{DATASTORE} put-db-credential"
+
 # How `fleet drain` is told the machine and the keys: never by argument, which any local user could read.
 HOST_VARIABLE: Final = "FLOTILLA_HOST"
 HOST_KEY_VARIABLE: Final = "FLOTILLA_HOST_KEY"
@@ -71,6 +74,11 @@ def drain(*, propagation: float, quiet: float, cap: float) -> str:
 def fence_hold(reason: str) -> str:
     """Close a web member to visitors until it is released."""
     return f"{FENCE} hold --reason {shlex.quote(reason)}"
+
+
+def db_credential(field: str) -> str:
+    """Opens the database's credential on a member; all of it as JSON when no field is named."""
+    return f"{DATASTORE} get-db-credential" + (f" --field {shlex.quote(field)}" if field else "")
 
 
 def ready(address: str) -> str:

@@ -29,6 +29,7 @@ MAX_RECORD_BYTES: Final = 4096
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROLE = re.compile(r"[a-z]{1,20}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _FACT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 
 
@@ -140,3 +141,14 @@ def _matching(document: Mapping[str, Any], key: str) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def is_sealed(text: bytes) -> bool:
+    """Whether it looks like what fleet/machine/datastore_seal.py makes; only opening it proves more."""
+    try:
+        document = decode_object("the object", text)
+    except ConfigError:
+        return False
+    return set(document) == {"version", "cipher", "nonce", "sealed"} and all(
+        isinstance(document[key], str) and _BASE64.fullmatch(document[key]) for key in ("nonce", "sealed")
+    )

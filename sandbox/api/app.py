@@ -15,13 +15,15 @@ from starlette.routing import BaseRoute, Route
 
 from sandbox.api.call import Answer, Call, Endpoint
 from sandbox.api.cloud import Cloud
-from sandbox.api.control import Control, Status, check_token
+from sandbox.api.control import Control, Status
 from sandbox.api.digitalocean.routes import ENDPOINTS
 from sandbox.api.errors import ApiError, bad_request, insufficient_storage, not_found
 from sandbox.api.faults import Faults
 from sandbox.api.gate import Gate, RequestLog
 from sandbox.api.pagination import Page
 from sandbox.api.rate_limit import RateLimit, TooManyRequestsError
+from sandbox.api.scopes import added, every, needed
+from sandbox.api.tokens import Token, Tokens, token_routes
 from sandbox.disk import DiskFullError
 
 _log = logging.getLogger(__name__)
@@ -41,11 +43,13 @@ def create_app(
     to GET /_sandbox/status; `clock` (seconds) is what the rate limit counts by.
     """
     faults, log = Faults(), RequestLog()
-    service = _DigitalOcean(cloud, RateLimit(cloud.settings.rate_limits, clock))
+    tokens = Tokens(cloud.store, cloud.settings.token)
+    service = _DigitalOcean(cloud, tokens, clock)
+    scopes = every((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
     return Starlette(
         routes=[
             *service.routes(ENDPOINTS),
-            *Control(cloud, log, faults, status).routes(control_routes),
+            *Control(cloud, log, faults, status).routes([*token_routes(tokens, scopes), *control_routes]),
             *extra_routes,
         ],
         middleware=[Middleware(Gate, log=log, faults=faults)],
@@ -55,9 +59,12 @@ def create_app(
 class _DigitalOcean:
     """Turns HTTP requests into calls of endpoints, and answers and refusals into HTTP."""
 
-    def __init__(self, cloud: Cloud, limit: RateLimit) -> None:
+    def __init__(self, cloud: Cloud, tokens: Tokens, clock: Callable[[], float]) -> None:
         self._cloud = cloud
-        self._limit = limit
+        self._tokens = tokens
+        self._clock = clock
+        # By the digest of the token: each has a limit of its own.
+        self._limits: dict[str, RateLimit] = {}
 
     def routes(self, endpoints: Iterable[Endpoint]) -> list[BaseRoute]:
         served: list[BaseRoute] = [
@@ -70,12 +77,16 @@ class _DigitalOcean:
     def _serve(self, endpoint: Endpoint | None) -> Callable[[Request], object]:
         async def serve(request: Request) -> Response:
             request_id = str(uuid.uuid4())
+            limit = self._limit(self._tokens.owner)
             try:
-                answer = self._answer(endpoint, request, await request.body())
+                token = self._tokens.of(request.headers.get("authorization"))
+                limit = self._limit(token)
+                limit.admit()
+                answer = self._answer(endpoint, token, request, await request.body())
             except ApiError as error:
                 answer = Answer(error.status, error.document(request_id))
                 if isinstance(error, TooManyRequestsError):
-                    return self._dress(answer, request_id, {"retry-after": str(error.retry_after)})
+                    return _dress(answer, request_id, limit, {"retry-after": str(error.retry_after)})
             except DiskFullError as error:
                 answer = Answer(507, insufficient_storage(str(error)).document(request_id))
             except Exception:
@@ -86,18 +97,22 @@ class _DigitalOcean:
                     "request_id": request_id,
                 }
                 answer = Answer(500, body)
-            return self._dress(answer, request_id, {})
+            return _dress(answer, request_id, limit, {})
 
         return serve
 
-    def _answer(self, endpoint: Endpoint | None, request: Request, content: bytes) -> Answer:
+    def _limit(self, token: Token) -> RateLimit:
+        if token.digest not in self._limits:
+            self._limits[token.digest] = RateLimit(self._cloud.settings.rate_limits, self._clock)
+        return self._limits[token.digest]
+
+    def _answer(self, endpoint: Endpoint | None, token: Token, request: Request, content: bytes) -> Answer:
         """Handle a request; its changes are stored all together or, when it is refused, not at all."""
-        check_token(request.headers.get("authorization"), self._cloud.settings.token)
-        self._limit.admit()
         if endpoint is None:
             raise not_found(
                 f"the sandbox does not have {request.method} {request.url.path}; docs/coverage.md lists what it has"
             )
+        token.require(needed(endpoint.method, endpoint.path))
         if request.method not in ("GET", "DELETE"):
             self._cloud.store.disk.require()
         if unknown := sorted(set(request.query_params) - endpoint.query):
@@ -112,11 +127,14 @@ class _DigitalOcean:
             origin=f"{request.url.scheme}://{request.url.netloc}",
             location=request.url.path,
         )
+        if endpoint.method == "POST":
+            token.require(added(endpoint.method, endpoint.path, call.json()))
         with self._cloud.store.transaction():
             return endpoint.handler(call)
 
-    def _dress(self, answer: Answer, request_id: str, headers: dict[str, str]) -> Response:
-        headers = {"x-request-id": request_id, **self._limit.headers(), **headers}
-        if answer.body is None:
-            return Response(status_code=answer.status, headers=headers)
-        return JSONResponse(answer.body, answer.status, headers)
+
+def _dress(answer: Answer, request_id: str, limit: RateLimit, headers: dict[str, str]) -> Response:
+    headers = {"x-request-id": request_id, **limit.headers(), **headers}
+    if answer.body is None:
+        return Response(status_code=answer.status, headers=headers)
+    return JSONResponse(answer.body, answer.status, headers)

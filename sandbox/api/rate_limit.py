@@ -22,7 +22,7 @@ class TooManyRequestsError(ApiError):
 
 
 class RateLimit:
-    """Counts the requests of the cloud's one token in sliding windows.
+    """Counts the requests of one token in sliding windows.
 
     https://docs.digitalocean.com/reference/api/intro/ (rate limit); `limits` None counts nothing and refuses nothing.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from fleet.controller.config import (
     Edge,
     HostKey,
 )
-from fleet.controller.model import Fence, Health, Orders, Seen
+from fleet.controller.decide import decide
+from fleet.controller.loop import Controller
+from fleet.controller.model import Clock, Fence, Health, Orders, Seen
 from fleet.controller.world import World
 from fleet.identity import Identity
 from tests.engine.local_cloud import LocalCloud, until
@@ -32,6 +34,8 @@ from tests.engine.local_cloud import LocalCloud, until
 IDENTITY = Identity.from_seed(base64.b64encode(bytes(range(32))).decode())
 ZONE = "foobar.dev"
 SIZE = "s-1vcpu-1gb"
+# A pass of a test stands for several: whatever waits for a while has waited.
+PASS_SECONDS = 12.0
 WELL = Health(answered=True, fence=Fence.OPEN, ready=True, cpu=0.2)
 
 
@@ -68,6 +72,16 @@ class SimulatedHealth:
 
 
 @dataclass
+class Time:
+    """Passes when a test says so; what the cloud does takes no time by it."""
+
+    seconds: float = 1_000.0
+
+    def clock(self) -> Clock:
+        return Clock(wall=1.8e9 + self.seconds, monotonic=self.seconds, boot="test")
+
+
+@dataclass
 class Tended:
     """One stack of the sandbox."""
 
@@ -76,6 +90,8 @@ class Tended:
     config: ControllerConfig
     secrets: ControllerSecrets
     health: SimulatedHealth
+    time: Time = field(default_factory=Time)
+    said: list[str] = field(default_factory=list)
 
     @classmethod
     def create(cls, cloud: LocalCloud, state: Path, stack: str, *, count: int = 2, **changes: Any) -> Tended:
@@ -148,8 +164,24 @@ class Tended:
             orders=lambda: memory.read_orders(self.state),
             prober=self.health,
             reach=lambda member: member.address,
+            clock=self.time.clock,
         )
         return replace(plain, **changes)
+
+    def controller(self, **changes: Any) -> Controller:
+        """A controller as it is after a start."""
+        world = self.world(**changes)
+        return Controller(lambda: world, self.state, decide, self.said.append)
+
+    async def settle(self, reached: Callable[[], bool], what: str, *, passes: int = 40) -> int:
+        """Let one controller work until it is so; how many passes it took."""
+        controller = self.controller()
+        for number in range(passes):
+            if reached():
+                return number
+            await controller.once()
+            self.time.seconds += PASS_SECONDS
+        raise AssertionError(f"waited {passes} passes for {what}:\n" + "\n".join(self.said))
 
     def droplets_api(self) -> clouds.Droplets:
         return clouds.droplets(self.secrets, self.cloud.url)

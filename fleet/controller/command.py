@@ -1,0 +1,160 @@
+"""`fleet` on the autoscaler node: what the controller says, and what it is told. The operator's desk runs it by SSH."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.controller import journal, memory, metrics, orders
+from fleet.controller.codec import encode
+from fleet.controller.loop import LOG
+from fleet.controller.model import Hold, Orders
+from fleet.errors import FleetError
+
+STATE: Final = Path("/var/lib/flotilla/controller")
+MAX_SCALE: Final = 1000  # fleet/controller/config.py
+LINES: Final = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = given.run
+    try:
+        run(given)
+    except (FleetError, OSError) as error:
+        print(f"fleet: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fleet", description=__doc__.splitlines()[0])
+    parser.add_argument("--state", type=Path, default=STATE, help=argparse.SUPPRESS)
+    parser.add_argument("--by", default=f"{getpass.getuser()} on the node", help="who orders it")
+    commands = parser.add_subparsers(required=True)
+    scale = commands.add_parser("scale", help="so many members from now on")
+    scale.add_argument("members", type=_members, help="a number, or `auto` for schedules and load")
+    scale.set_defaults(run=_scale)
+    freeze = commands.add_parser("freeze", help="nothing is created, repaired or destroyed any more")
+    freeze.add_argument("--reason", default="")
+    freeze.add_argument("--hours", type=float, help="for so long; absent: until `fleet unfreeze`")
+    freeze.set_defaults(run=_freeze)
+    unfreeze = commands.add_parser("unfreeze", help="the controller works again")
+    unfreeze.set_defaults(run=_unfreeze)
+    log = commands.add_parser("log", help="what it did, and why")
+    log.add_argument("--lines", type=int, default=LINES)
+    log.add_argument("--json", action="store_true")
+    log.set_defaults(run=_log)
+    status = commands.add_parser("status", help="how the fleet stands, as the controller sees it")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _members(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_SCALE:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither `auto` nor a number from 1 to {MAX_SCALE}")
+    return int(text)
+
+
+def _scale(given: argparse.Namespace) -> None:
+    _order(given.state, orders.scaled(_orders(given.state), given.members, time.time()))
+    print("automatic again" if given.members is None else f"{given.members} members are wanted now")
+
+
+def _freeze(given: argparse.Namespace) -> None:
+    until = None if given.hours is None else time.time() + given.hours * 3600
+    hold = Hold(owner=given.by, reason=given.reason, until=until)
+    _order(given.state, orders.frozen(_orders(given.state, otherwise=Orders()), hold, time.time()))
+    print("frozen" + (f" until {_stamp(until)}" if until is not None else ""))
+
+
+def _unfreeze(given: argparse.Namespace) -> None:
+    _order(given.state, orders.released(_orders(given.state, otherwise=Orders()), time.time()))
+    print("the controller works again")
+
+
+def _orders(state: Path, otherwise: Orders | None = None) -> Orders:
+    """What was ordered before; `otherwise` where that is not known and is written over."""
+    found = memory.read_orders(state) or otherwise
+    if found is None:
+        raise FleetError(
+            f"{state / memory.ORDERS} is missing or cannot be read, so everything is held; `fleet unfreeze` makes a new one"
+        )
+    return found
+
+
+def _order(state: Path, wanted: Orders) -> None:
+    """Written for the controller, which runs as a user of its own."""
+    memory.write_orders(state, wanted)
+    owner = state.stat()
+    os.chown(state / memory.ORDERS, owner.st_uid, owner.st_gid)
+
+
+def _log(given: argparse.Namespace) -> None:
+    for line in journal.tail(given.state / LOG, given.lines):
+        print(json.dumps(line) if given.json else "{at}  {kind:<7} {about}: {text}".format_map(line))
+
+
+def _status(given: argparse.Namespace) -> None:
+    document = _told(given.state)
+    print(json.dumps(document) if given.json else "\n".join(lines(document, time.time())))
+
+
+def _told(state: Path) -> dict[str, Any]:
+    """What the controller wrote after its last pass, with the orders as they are now."""
+    try:
+        document: dict[str, Any] = json.loads((state / metrics.STATUS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise FleetError(
+            "the controller has not finished a pass yet; see `journalctl -u flotilla-controller`"
+        ) from error
+    return {**document, "orders": encode(memory.read_orders(state))}
+
+
+def lines(document: dict[str, Any], now: float) -> list[str]:
+    """The status for people."""
+    figures = document["figures"]
+    told = ", ".join(
+        f"{figures[name]} {name}" for name in ("wanted", "serving", "burst", "broken", "ejected")
+    )
+    age = now - document["at"]
+    text = [f"controller: {told} ({age:.0f} s ago)"]
+    if figures["breaker"]:
+        text.append("controller: too many look broken at once, so nothing is repaired")
+    text += [f"controller: {line}" for line in _switches(document["orders"])]
+    text += [f"controller: {each['about']}: {each['text']}" for each in document["reasons"]]
+    text += [f"controller: at work on {each}" for each in document["under_way"]]
+    text += [f"controller: warning: {each}" for each in (*document["warnings"], *document["complaints"])]
+    if document["held"]:
+        text.append(f"controller: held: {document['held']}")
+    return text
+
+
+def _switches(said: dict[str, Any] | None) -> list[str]:
+    if said is None:
+        return ["the operators' orders cannot be read, so everything is held"]
+    text = [f"{said['scale']} members by order"] if said["scale"] is not None else []
+    for switch in ("create", "destroy"):
+        if hold := said[switch]:
+            until = f" until {_stamp(hold['until'])}" if hold["until"] is not None else ""
+            text.append(f"{switch} is held by {hold['owner']}{until}: {hold['reason'] or 'no reason given'}")
+    return text
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

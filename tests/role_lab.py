@@ -139,6 +139,7 @@ class RoleLab:
                 Inbound(protocol="tcp", port=22, sources=(DESK, NETWORK)),
                 Inbound(protocol="tcp", port=443, sources=(EDGE,)),
                 Inbound(protocol="tcp", port=8101, sources=(NETWORK,)),
+                Inbound(protocol="tcp", port=8102, sources=(NETWORK,)),
             ),
             host_key=self.identity.host_key(slot),
             authorized_keys=(self.identity.deploy_key().public_openssh,),

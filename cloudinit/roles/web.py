@@ -29,6 +29,8 @@ UNITS: Final = (
     "flotilla-fence.service",
     "flotilla-edge-ranges.timer",
 )
+# Started at boot too, by those members alone that have what they need.
+FAILOVER_UNITS: Final = ("flotilla-failover.service", "flotilla-failover.path")
 PEER_PORT: Final = 8101  # fleet/machine/nginx.py
 PROCESSES: Final = ("ssh.service", "nftables.service", *UNITS)
 PORTS: Final = (22, common.SITE_PORT, PEER_PORT)
@@ -75,7 +77,8 @@ def bake(image: WebImage) -> str:
 
 def files(image: WebImage) -> list[File]:
     """Every file of the image that is no package's."""
-    return [*common.image_files(["web"], UNITS, [*PACKAGES, *image.packages]), *image.release.files]
+    units = (*UNITS, *FAILOVER_UNITS)
+    return [*common.image_files(["web"], units, [*PACKAGES, *image.packages]), *image.release.files]
 
 
 def archive(image: WebImage) -> bytes:

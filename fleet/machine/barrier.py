@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 from typing import Final
 
-from fleet.machine import places
+from fleet.machine import failover, places
 from fleet.machine.host import Host
 
 CHAIN: Final = "inet flotilla fence"
@@ -20,10 +20,12 @@ NGINX_PID: Final = "/run/nginx.pid"
 
 
 def closed_rules(network: str) -> str:
-    """nftables commands that close the fence in one transaction, but for the VPC."""
+    """nftables commands that close the fence in one transaction, but for the VPC; what a peer would hand on is
+    refused too, so that it goes to another."""
     family = "ip6" if ":" in network else "ip"
     return (
         f"flush chain {CHAIN}\n"
+        f"add rule {CHAIN} tcp dport {failover.PORT} reject with tcp reset\n"
         f"add rule {CHAIN} {family} saddr {network} accept\n"
         f"add rule {CHAIN} meta l4proto tcp counter reject with tcp reset\n"
     )

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.config import DatabaseSettings, MachineConfig, Settings
-from fleet.machine import certificate, controller, fence_status, manifest, mysql, places, postgresql
+from fleet.machine import (
+    certificate,
+    controller,
+    failover,
+    fence_status,
+    manifest,
+    mysql,
+    places,
+    postgresql,
+)
 from fleet.machine.host import Clock, Host, MachineError
 from fleet.machine.nginx import LOCAL_PORT, visited_name
 from fleet.machine.sockets import listening
@@ -61,6 +70,7 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
             Check("live", lambda: answers(settings, settings.live_path), units=lambda: SITE_UNITS),
             Check("app", lambda: answers(settings, settings.ready_path), units=lambda: SITE_UNITS),
             Check("fence", lambda: fence(host, clock), 30, lambda: ("flotilla-fence",)),
+            *([_failover(host)] if host.path(f"{places.SECRETS}/peer.key").exists() else []),
         ]
     if machine.role == "autoscaler":
         return [
@@ -69,6 +79,15 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
         ]
     unit = mysql.UNIT if machine.engine == "mysql" else postgresql.UNIT
     return [*common, Check("database", lambda: database(host, settings.database), units=lambda: (unit,))]
+
+
+def _failover(host: Host) -> Check:
+    """Members that stand in for each other."""
+
+    def running() -> str | None:
+        return processes(host, failover.UNITS) or ports(host, [failover.PORT])
+
+    return Check("failover", running, 30, lambda: failover.UNITS)
 
 
 def cloud_init(host: Host) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fleet.config import Settings
-from fleet.machine import fence_status, places
+from fleet.machine import failover, fence_status, places
 
 LOCAL_PORT: Final = 8100  # the site as 443 serves it, for this machine itself: no TLS, no client certificate
 
@@ -17,6 +17,35 @@ map "$refused $uri" $visit {{
     "~^0 " 1;
 {checks}
 }}
+"""
+
+# One connection per request to a socket on the same machine: none can turn stale when the app restarts.
+_OWN: Final = f"""\
+upstream own {{
+    server {failover.APP} fail_timeout=0;
+}}
+"""
+
+_ALONE: Final = """\
+map "" $app {
+    default own;
+}
+"""
+
+# A peer is asked once, and only for what it may be asked: of requests that change something (POST) those that the own
+# app has not got, of others also those that it failed. How the own app fares is its own answer, and nobody else's.
+_WITH_PEERS: Final = f"""\
+upstream app {{{{
+    server {failover.APP} max_fails=0;
+    server unix:{failover.SOCKET} backup max_fails=0;
+}}}}
+map "$server_port $uri" $app {{{{
+    default app;
+    "~^{LOCAL_PORT} " own;
+{{checks}}
+}}}}
+proxy_next_upstream error timeout invalid_header http_500 http_502 http_503 http_504;
+proxy_next_upstream_tries 2;
 """
 
 _PEERS: Final = """\
@@ -40,7 +69,7 @@ server {{
     location = {ready_path} {{
         proxy_set_header Host {name};
         proxy_set_header X-Forwarded-Proto https;
-        proxy_pass http://app{ready};
+        proxy_pass http://own{ready};
     }}
 
     location / {{
@@ -115,12 +144,12 @@ server {{
         error_page 418 = @lame_duck;
         if (-f {lame_duck}) {{ return 418; }}
         if (-f {fenced}) {{ return 418; }}
-        proxy_pass http://app;
+        proxy_pass http://$app;
     }}
 
     location @lame_duck {{
         keepalive_timeout 0;
-        proxy_pass http://app;
+        proxy_pass http://$app;
     }}
 }}
 """
@@ -151,9 +180,11 @@ def visited_name(settings: Settings) -> str:
     return settings.server_names[0].replace("*", "www")
 
 
-def render(settings: Settings, *, network: str, ipv6: bool, certificate: str, key: str) -> dict[str, str]:
+def render(
+    settings: Settings, *, network: str, ipv6: bool, certificate: str, key: str, with_peers: bool = False
+) -> dict[str, str]:
     """Files below `nginx/` of a bundle. `network` is the VPC's range, `certificate` and `key` paths on the machine,
-    or FROM_FILE both."""
+    or FROM_FILE both; `with_peers`: they are asked for what the own app failed."""
     guarded = bool(settings.origin_pull_ca)
     site = _SITE.format(
         listen_default=_listen("ssl default_server", ipv6),
@@ -170,8 +201,10 @@ def render(settings: Settings, *, network: str, ipv6: bool, certificate: str, ke
     )
     checks = sorted({"/healthz", settings.live_path, settings.ready_path})
     visits = _VISITS.format(checks="\n".join(f'    "0 {path}" 0;' for path in checks))
+    own = "\n".join(f'    "443 {path}" own;' for path in checks)
+    app = _OWN + (_WITH_PEERS.format(checks=own) if with_peers else _ALONE)
     shared = (_CLIENTS.format(local=LOCAL_PORT) if guarded else _ANYONE) + visits + _peers(settings, network)
-    files = {"nginx/site.conf": _CERTIFICATE + shared + site}
+    files = {"nginx/site.conf": _CERTIFICATE + app + shared + site}
     if guarded:
         files["nginx/origin-pull-ca.pem"] = settings.origin_pull_ca
     return files

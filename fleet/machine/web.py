@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fleet.config import Bundle, DatabaseSettings, MachineConfig
-from fleet.machine import certificate, edge_set, nginx, nginx_process, places, units
+from fleet.machine import certificate, edge_set, failover, nginx, nginx_process, places, units
 from fleet.machine.host import Clock, Host, MachineError
 
 GUARDS: Final = ("flotilla-fence.service", "flotilla-edge-ranges.timer")
@@ -27,10 +27,12 @@ class WebRole:
 
     def check(self, bundle: Bundle) -> None:
         """Refuse what the schema cannot see: a key of another certificate."""
-        if "tls.key" in bundle.secrets:
-            problem = certificate.check_pair(self._host, bundle.secrets["tls.crt"], bundle.secrets["tls.key"])
-            if problem:
-                raise MachineError(f"bundle.secrets.tls.crt and tls.key: {problem}")
+        secrets = bundle.secrets
+        for pair in ("tls", "peer"):
+            if f"{pair}.key" in secrets:
+                problem = certificate.check_pair(self._host, secrets[f"{pair}.crt"], secrets[f"{pair}.key"])
+                if problem:
+                    raise MachineError(f"bundle.secrets.{pair}.crt and {pair}.key: {problem}")
 
     def render(self, bundle: Bundle) -> dict[str, str]:
         """Files of the bundle that follow from it, by their path in the bundle's directory."""
@@ -41,6 +43,7 @@ class WebRole:
             ipv6=self._host.path("/proc/net/if_inet6").exists(),
             certificate=certificate.CERTIFICATE if own else nginx.FROM_FILE,
             key=certificate.KEY if own else nginx.FROM_FILE,
+            with_peers="peer.key" in bundle.secrets,
         )
         files[EDGE_RANGES] = json.dumps(bundle.settings.edge_ranges) + "\n"
         files["app.env"] = self._environment(bundle.settings.database)
@@ -80,6 +83,8 @@ class WebRole:
             units.act(self._host, "start", "flotilla-app.socket")
             self._host.must("systemctl", "start", "--no-block", "flotilla-app.service")
             done.append("app started")
+        new_pair = any(name.startswith("secrets/peer") for name in changed)
+        done += failover.follow(self._host, wanted="peer.key" in bundle.secrets, changed=new_pair)
         if self._lay_certificate(bundle.secrets):
             done.append("certificate laid")
         if units.active(self._host, "nginx.service"):

@@ -266,7 +266,7 @@ def test_peers_are_answered_from_the_vpc_only() -> None:
         "nginx/site.conf"
     ]
     assert "    default 1;\n    10.20.0.0/20 0;" in site
-    assert "proxy_pass http://app/readyz;" in site
+    assert "proxy_pass http://own/readyz;" in site
 
 
 def test_a_machine_without_ipv6_listens_on_ipv4_only() -> None:

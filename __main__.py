@@ -23,7 +23,10 @@ payload = tiers.web_payload(
 )
 dns = clouds.dns(configured, found.zone_id)
 web = tiers.web(configured, site, found, firewall, dns=dns, payload=payload)
+node = tiers.autoscaler(configured, place, site, found, firewall, web=web, payload=payload, stores=stores)
 pulumi.export("url", f"https://{configured.domain}")
 pulumi.export("members", web.members)
 pulumi.export("members6", web.members6)
 pulumi.export("database", database.public())
+if node:
+    pulumi.export("autoscaler", node.address)

@@ -68,7 +68,6 @@ def between(
         yield from _unfit_for_production(sections)
     else:
         yield from _only_for_production(sections, forced)
-    yield from _not_built_yet(sections)
 
 
 def _outside_zone(domain: str | None, edge: EdgeSettings) -> Iterator[str]:
@@ -210,14 +209,3 @@ def _only_for_production(sections: Mapping[str, Section | None], forced: frozens
         yield (
             f"{PROJECT}:autoscaler is set: only production has one; remove it, or set {PROJECT}:force to [autoscaler]"
         )
-
-
-def _not_built_yet(sections: Mapping[str, Section | None]) -> Iterator[str]:
-    missing = []
-    database = sections["database"]
-    if isinstance(database, ManagedSettings) and database.access == "tunnel":
-        missing.append("database tunnel (use database.access direct)")
-    if sections["autoscaler"] is not None:
-        missing.append("autoscaler (remove the key)")
-    if missing:
-        yield f"this version of {PROJECT} cannot build yet: {', '.join(missing)}"

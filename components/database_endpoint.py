@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from components.model import Engine
+from fleet import config
 
 # The site's own database; nobody else shares the server.
 DATABASE_NAME = "site"
@@ -27,6 +28,8 @@ class DatabaseEndpoint:
     authority: pulumi.Output[str]
     """PEM; what the server's certificate must be signed by."""
     ready: Sequence[pulumi.Resource]
+    tunnel: config.TunnelSettings | None = None
+    """The gateway that members come through; None when they connect directly."""
 
     def public(self) -> pulumi.Output[dict[str, str | int]]:
         """What a stack's output may tell of it."""

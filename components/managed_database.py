@@ -13,6 +13,7 @@ from components.contradictions import PROJECT, REPLACE_DATABASE
 from components.database_endpoint import DATABASE_NAME, DatabaseEndpoint
 from components.naming import Common
 from components.site import Site
+from fleet import config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,8 @@ class ManagedDatabaseArgs:
     region: str
     nodes: int
     size: str
+    tunnel: config.TunnelSettings | None
+    """The gateway that alone reaches the cluster; None when members do themselves."""
     rotation: int
     """A higher number gives the site another user, and takes the one before away when everybody uses the new one."""
     lasting: bool
@@ -51,10 +54,7 @@ class ManagedDatabase(pulumi.ComponentResource):
         sources = args.databases.trust(
             naming.child(name, Common.SOURCES),
             self.native,
-            [
-                args.site.cloud.tags[naming.role_tag(args.site.stack, role)]
-                for role in model.database_clients(args.site.roles)
-            ],
+            _sources(args),
             pulumi.ResourceOptions(parent=self),
         )
         database = args.databases.database(
@@ -82,6 +82,7 @@ class ManagedDatabase(pulumi.ComponentResource):
             authority=self.native.authority,
             # Before the sources are told, anybody could knock at the cluster, and nobody of ours does.
             ready=[sources, database, user.resource],
+            tunnel=args.tunnel,
         )
         self.register_outputs({"host": self.host})
 
@@ -97,6 +98,14 @@ class ManagedDatabase(pulumi.ComponentResource):
             ),
             pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
+
+
+def _sources(args: ManagedDatabaseArgs) -> port.Sources:
+    if args.tunnel is not None:
+        return port.Sources(addresses=[args.tunnel.host])
+    tags = args.site.cloud.tags
+    clients = model.database_clients(args.site.roles)
+    return port.Sources(tags=[tags[naming.role_tag(args.site.stack, role)] for role in clients])
 
 
 def _unless_another(args: ManagedDatabaseArgs, cluster: port.Cluster) -> pulumi.Output[str]:

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.values import (
+    Address,
     AdminRange,
-    GatewayHost,
     HostName,
     ImageName,
     RegionSlug,
@@ -169,7 +169,7 @@ class SelfHostedSettings(Section):
 class GatewaySettings(Section):
     """Where a tunnel to the database ends: a machine that reaches it, and that the fleet only logs in to."""
 
-    host: GatewayHost = Field(description="text, a name or address", examples=["203.0.113.20"])
+    host: Address = Field(description="text, an address", examples=["203.0.113.20"])
     port: int = Field(
         default=22, ge=1, le=65_535, description="a whole number from 1 to 65535", examples=[22]
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components import naming, preflight
+from components.autoscaler_node import AutoscalerNode, AutoscalerNodeArgs
 from components.clouds import port
+from components.commands import Sweep
+from components.controller import Fleet
 from components.database_endpoint import DatabaseEndpoint
 from components.database_tier import DatabaseTier, DatabaseTierArgs
 from components.datastore import Datastore, DatastoreAccess, DatastoreArgs
@@ -14,10 +17,13 @@ from components.firewall import Firewall
 from components.managed_database import ManagedDatabase, ManagedDatabaseArgs
 from components.model import Role
 from components.preflight import Findings
+from components.schema import ManagedSettings
 from components.settings import Settings
 from components.site import Site
 from components.web_payload import Told, WebPayload
 from components.web_tier import WebTier, WebTierArgs
+from fleet.config import TunnelSettings
+from fleet.controller import config
 
 
 def tags(settings: Settings) -> tuple[str, ...]:
@@ -66,11 +72,20 @@ def database(
             region=settings.cloud.region,
             nodes=managed.nodes,
             size=managed.size,
+            tunnel=_tunnel(managed),
             rotation=managed.rotation,
             lasting=not settings.may_replace_database,
             protect=settings.protect and not settings.may_replace_database,
         ),
     ).endpoint
+
+
+def _tunnel(managed: ManagedSettings) -> TunnelSettings | None:
+    gateway = managed.gateway
+    if gateway is None:
+        return None
+    kind, key, *_ = gateway.host_key.split()
+    return TunnelSettings(host=gateway.host, port=gateway.port, user=gateway.user, host_key=f"{kind} {key}")
 
 
 def datastore(settings: Settings, place: port.Place, site: Site) -> Mapping[Role, DatastoreAccess]:
@@ -128,4 +143,58 @@ def web(
             cloud_token=settings.cloud_token,
             after=[firewall.native[Role.WEB]],
         ),
+    )
+
+
+def autoscaler(
+    settings: Settings,
+    place: port.Place,
+    site: Site,
+    found: Findings,
+    firewall: Firewall,
+    *,
+    web: WebTier,
+    payload: WebPayload,
+    stores: Mapping[Role, DatastoreAccess],
+) -> AutoscalerNode | None:
+    """The node that heals and scales the members; None when the stack has none."""
+    node = settings.autoscaler
+    if node is None or settings.controller is None:
+        return None
+    return AutoscalerNode(
+        "autoscaler",
+        AutoscalerNodeArgs(
+            site=site,
+            size=node.size,
+            image=found.images[preflight.AUTOSCALER_IMAGE],
+            fleet=_fleet(settings, found, payload),
+            tokens=settings.controller,
+            network=place.network,
+            login_key=place.login_key,
+            datastore=stores.get(Role.AUTOSCALER),
+            sweep=Sweep(stack=settings.stack, variables=settings.token_variables),
+            before=[*firewall.native.values(), *payload.ready],
+            after=[web],
+        ),
+    )
+
+
+def _fleet(settings: Settings, found: Findings, payload: WebPayload) -> Fleet:
+    node, cloud, edge = settings.autoscaler, settings.cloud, settings.edge
+    if node is None:
+        raise TypeError("a stack without an autoscaler has no fleet for it")
+    return Fleet(
+        domain=settings.domain,
+        region=cloud.region,
+        count=settings.web.count,
+        max=node.max,
+        size=settings.web.size,
+        image=found.images[preflight.WEB_IMAGE],
+        payload=payload,
+        ipv6=cloud.ipv6,
+        drain=settings.drain_times,
+        edge=config.Edge(kind=edge.kind, zone=edge.zone or settings.domain, zone_id=found.zone_id),
+        schedules=node.schedules,
+        target_cpu=node.target_cpu,
+        cooldown_seconds=node.cooldown_seconds,
     )

@@ -71,13 +71,12 @@ def host_name(value: Any) -> str:
     return text
 
 
-def gateway_host(value: Any) -> str:
-    """A host name or an address."""
-    text = _text(value)
+def address(value: Any) -> str:
+    """The IPv4 address of one machine; trusted sources of databases have no others."""
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.IPv4Address(_text(value)))
     except ValueError:
-        return host_name(text)
+        raise ValueError("must be an IPv4 address such as 203.0.113.20") from None
 
 
 def vpc_network(value: Any) -> ipaddress.IPv4Network:
@@ -188,7 +187,7 @@ def _kind(parse: Callable[[Any], Any]) -> Any:
 
 
 HostName = Annotated[str, _kind(host_name)]
-GatewayHost = Annotated[str, _kind(gateway_host)]
+Address = Annotated[str, _kind(address)]
 VpcNetwork = Annotated[ipaddress.IPv4Network, _kind(vpc_network)]
 AdminRange = Annotated[IPNetwork, _kind(admin_range)]
 SshPublicKey = Annotated[str, _kind(ssh_public_key)]

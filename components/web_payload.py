@@ -19,6 +19,7 @@ from components.model import Role
 from components.preflight import BootImage
 from components.site import Site
 from fleet import config
+from fleet.identity import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +109,16 @@ def _parcel(
 
 def _bundle(site: Site, told: Told, manifest: str, known: Mapping[str, Any]) -> config.Bundle:
     """What every member is told; all of them serve with one certificate."""
-    store, secrets = told.datastore, {}
-    if store is not None:
-        # Only members that talk to the database open what is sealed in the datastore.
-        secrets = store.secrets(known) | {config.DATASTORE_SEAL: site.identity.seal_key()}
+    store, database = told.datastore, told.database
     return config.Bundle(
         settings=config.Settings(
             database=config.DatabaseSettings(
-                engine=told.database.engine,
+                engine=database.engine,
                 host=known["host"],
                 port=int(known["port"]),
-                name=told.database.name,
-                user=told.database.user,
+                name=database.name,
+                user=database.user,
+                tunnel=database.tunnel,
             ),
             datastore=store.settings(known) if store else None,
             server_names=(told.domain,),
@@ -127,11 +126,25 @@ def _bundle(site: Site, told: Told, manifest: str, known: Mapping[str, Any]) -> 
             origin_pull_ca=told.origin.client_authority,
             manifest=manifest,
         ),
-        secrets=secrets
-        | {
+        secrets={
             "database-password": known["password"],
             "database-ca.pem": known["authority"],
             "tls.crt": known["certificate"],
             "tls.key": told.origin.private_key,
+            **_own_secrets(site.identity, told),
+            **(store.secrets(known) if store else {}),
         },
     )
+
+
+def _own_secrets(identity: Identity, told: Told) -> dict[str, str]:
+    """What the stack's seed gives."""
+    peer = identity.peer_certificate()
+    shown = (peer.certificate_pem, peer.private_key_pem, identity.authority().certificate_pem)
+    secrets = dict(zip(config.PEER_SECRETS, shown, strict=True))
+    if told.datastore is not None:
+        # Only members that talk to the database open what is sealed in the datastore.
+        secrets[config.DATASTORE_SEAL] = identity.seal_key()
+    if told.database.tunnel is not None:
+        secrets[config.TUNNEL_KEY] = identity.tunnel_key().private_openssh
+    return secrets

@@ -155,6 +155,10 @@ class Identity:
         """A password for one purpose: 256 bits as 43 URL-safe characters."""
         return base64.urlsafe_b64encode(self._derive(f"password/{purpose}", 32)).decode("ascii").rstrip("=")
 
+    def tunnel_key(self) -> SshKeyPair:
+        """The key that members log in to a database's gateway with, which opens nothing of the stack's own."""
+        return self._ssh_key("ssh-tunnel-key", comment="flotilla-tunnel")
+
     def seal_key(self) -> str:
         """What seals credentials in the datastore: a key for AES-256, in base64."""
         return base64.b64encode(self._derive("datastore-seal", 32)).decode("ascii")

@@ -25,7 +25,12 @@ REGION = "lon1"
 SIZES = ("s-1vcpu-512mb-10gb", "s-1vcpu-1gb", "s-1vcpu-2gb", "s-2vcpu-4gb")
 CLOUDFLARE_RANGES = ("173.245.48.0/20", "104.16.0.0/13", "172.64.0.0/13")
 CLOUDFLARE_RANGES_V6 = ("2400:cb00::/32", "2a06:98c0::/29")
-SECRET_KEYS = ("seed", "controllerCloudToken", "controllerEdgeToken")
+SECRET_KEYS = (
+    f"{PROJECT}:seed",
+    f"{PROJECT}:controllerCloudToken",
+    f"{PROJECT}:controllerEdgeToken",
+    "digitalocean:token",
+)
 ZONE_ID = "0123456789abcdef0123456789abcdef"
 CLUSTER_AUTHORITY = "-----BEGIN CERTIFICATE-----\ncluster\n-----END CERTIFICATE-----\n"
 
@@ -97,7 +102,7 @@ class World:
     """What the mocked clouds answer; tests change what they need."""
 
     images: list[dict[str, Any]] = field(
-        default_factory=lambda: [distribution(), snapshot("web"), snapshot("database")]
+        default_factory=lambda: [distribution(), *map(snapshot, ("web", "database", "autoscaler"))]
     )
     sizes: Sequence[str] = SIZES
     regions: Sequence[str] = (REGION, "fra1")
@@ -116,7 +121,7 @@ class World:
 
 def snapshot(role: str, **changes: Any) -> dict[str, Any]:
     """A golden image as the API lists it."""
-    number, digest = {"database": (102, "77c0")}.get(role, (101, "3f2a"))
+    number, digest = {"database": (102, "77c0"), "autoscaler": (103, "5d1e")}.get(role, (101, "3f2a"))
     usual = {
         "id": number,
         "name": f"{role}-2026.11.21-{digest}",
@@ -186,8 +191,8 @@ def _deploy(
     asyncio.set_event_loop(loop)
     try:
         monitor = _Monitor(_Mocks(world, recording, preview), recording)
-        full = {f"{PROJECT}:{key}": _as_config(value) for key, value in config.items()}
-        pulumi.runtime.set_all_config(full, [f"{PROJECT}:{key}" for key in SECRET_KEYS])
+        full = {key if ":" in key else f"{PROJECT}:{key}": _as_config(value) for key, value in config.items()}
+        pulumi.runtime.set_all_config(full, list(SECRET_KEYS))
         mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
         # The stack that `set_mocks` made is finished already and would take no outputs.
         settings.set_root_resource(None)  # type: ignore[arg-type]  # "none yet", as at a program's start

@@ -206,17 +206,14 @@ class DigitalOceanDatabases:
         return port.DatabaseUser(resource=user, password=pulumi.Output.secret(user.password))
 
     def trust(
-        self,
-        name: str,
-        cluster: port.Cluster,
-        tags: Sequence[pulumi.Input[str]],
-        opts: pulumi.ResourceOptions,
+        self, name: str, cluster: port.Cluster, sources: port.Sources, opts: pulumi.ResourceOptions
     ) -> digitalocean.DatabaseFirewall:
         """The cluster's whole list: the API takes nothing less, and without one anybody may try to log in."""
+        rules = [("tag", tag) for tag in sources.tags] + [("ip_addr", text) for text in sources.addresses]
         return digitalocean.DatabaseFirewall(
             name,
             cluster_id=cluster.resource.id,
-            rules=[digitalocean.DatabaseFirewallRuleArgs(type="tag", value=tag) for tag in tags],
+            rules=[digitalocean.DatabaseFirewallRuleArgs(type=kind, value=value) for kind, value in rules],
             opts=opts,
         )
 

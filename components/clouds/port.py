@@ -188,6 +188,14 @@ class DatabaseUser:
     password: pulumi.Output[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Who may reach a cluster: machines by their tag, whenever they were born, and single addresses."""
+
+    tags: Sequence[pulumi.Input[str]] = ()
+    addresses: Sequence[str] = ()
+
+
 class Databases(Protocol):
     """The cloud's own database clusters, in the stack's network."""
 
@@ -203,9 +211,9 @@ class Databases(Protocol):
         """A user of it."""
 
     def trust(
-        self, name: str, cluster: Cluster, tags: Sequence[pulumi.Input[str]], opts: pulumi.ResourceOptions
+        self, name: str, cluster: Cluster, sources: Sources, opts: pulumi.ResourceOptions
     ) -> pulumi.Resource:
-        """From now on only machines with one of these tags reach it, whenever they were born."""
+        """From now on nobody else reaches it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

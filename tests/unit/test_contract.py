@@ -15,10 +15,20 @@ from typing import Any, Protocol, get_type_hints
 import pulumi
 import pytest
 
-from components import clouds, database_tier, datastore, edge, firewall, managed_database, web_tier
+from components import (
+    autoscaler_node,
+    clouds,
+    database_tier,
+    datastore,
+    edge,
+    firewall,
+    managed_database,
+    web_tier,
+)
 from components.clouds import port
 from components.naming import Child, Common
 from tests.harness import Recording, Registered, deploy, is_secret
+from tests.unit.test_autoscaler_node import autoscaling
 from tests.unit.test_settings import good
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +39,7 @@ COMPONENTS = [
     (database_tier.DatabaseTier, database_tier.DatabaseTierArgs),
     (managed_database.ManagedDatabase, managed_database.ManagedDatabaseArgs),
     (datastore.Datastore, datastore.DatastoreArgs),
+    (autoscaler_node.AutoscalerNode, autoscaler_node.AutoscalerNodeArgs),
     (web_tier.WebTier, web_tier.WebTierArgs),
 ]
 PORTS: list[type[Protocol]] = [  # type: ignore[valid-type]  # a Protocol is a class
@@ -65,8 +76,7 @@ class Variant:
         config = good() | {"edge": {"kind": self.edge, "zone": "foobar.com"}}
         if self.database == "managed":
             config["database"] = {"kind": "managed", "nodes": 2, "size": "db-s-1vcpu-2gb"}
-            config["force"] = ["managed-database"]
-            config["datastore"] = {}
+            config |= {"force": ["managed-database", "autoscaler"], "datastore": {}} | autoscaling()
         config["database"]["engine"] = self.engine
         config["cloud"] = config["cloud"] | {"ipv6": self.stack == "prod"}
         return config
@@ -100,7 +110,7 @@ def components(recording: Recording) -> list[Registered]:
 
 def test_component_types_are_of_this_project(recording: Recording) -> None:
     edge = {"flotilla:index:Edge"} if recording.of_type("cloudflare:index/dnsRecord:DnsRecord") else set()
-    whole = {"flotilla:index:Datastore"} if managed(recording) else set()
+    whole = {"flotilla:index:Datastore", "flotilla:index:AutoscalerNode"} if managed(recording) else set()
     assert {component.type for component in components(recording)} == edge | whole | {
         "flotilla:index:Firewall",
         "flotilla:index:DatabaseTier",
@@ -132,7 +142,7 @@ def test_names_end_with_a_known_noun(recording: Recording) -> None:
     nouns = set(Child)
     for resource in recording.resources:
         prefix, _, rest = resource.name.partition("-")
-        if resource.custom and prefix in ("web", "database"):
+        if resource.custom and prefix in ("web", "database", "autoscaler"):
             if rest in set(Common) or re.fullmatch(rf"{Common.USER}-\d+", rest):
                 continue
             number, _, noun = rest.partition("-")
@@ -184,9 +194,9 @@ def managed(recording: Recording) -> bool:
     return "database-cluster" in recording.names()
 
 
-def test_only_the_database_machine_goes_before_its_successor_comes(recording: Recording) -> None:
+def test_only_what_cannot_be_there_twice_goes_before_its_successor_comes(recording: Recording) -> None:
     first = [resource.name for resource in recording.resources if resource.delete_before_replace]
-    assert first == ([] if managed(recording) else ["database-1"])
+    assert first == (["autoscaler-1"] if managed(recording) else ["database-1"])
 
 
 def test_connections_user_data_and_stdin_are_secret(recording: Recording) -> None:

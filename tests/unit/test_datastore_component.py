@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import yaml
@@ -18,13 +19,19 @@ def with_store(**section: Any) -> dict[str, Any]:
     return good() | {"datastore": section}
 
 
+@cache
+def usual() -> Recording:
+    """The program with a datastore, built once, as nobody changes a recording."""
+    return run(with_store())
+
+
 def told(recording: Recording) -> dict[str, Any]:
     bundle: dict[str, Any] = json.loads(recording.named("web-1-secrets").plain("stdin"))
     return bundle
 
 
 def test_the_bucket_is_private_versioned_and_not_named_by_hand() -> None:
-    bucket = run(with_store()).named("datastore-bucket")
+    bucket = usual().named("datastore-bucket")
     assert bucket.type == "digitalocean:index/spacesBucket:SpacesBucket"
     assert bucket.inputs["acl"] == "private"
     assert bucket.inputs["versioning"] == {"enabled": True}
@@ -46,7 +53,7 @@ def test_it_may_be_in_another_region() -> None:
 
 
 def test_each_role_that_the_stack_has_gets_a_key_to_this_bucket_only() -> None:
-    recording = run(with_store())
+    recording = usual()
     (key,) = recording.of_type("digitalocean:index/spacesKey:SpacesKey")
     assert key.name == "datastore-web"
     bucket = recording.named("datastore-bucket")
@@ -55,7 +62,7 @@ def test_each_role_that_the_stack_has_gets_a_key_to_this_bucket_only() -> None:
 
 
 def test_members_are_told_where_it_is_and_what_opens_it() -> None:
-    recording = run(with_store())
+    recording = usual()
     bundle = told(recording)
     assert bundle["settings"]["datastore"] == {
         "endpoint": "https://lon1.digitaloceanspaces.com",
@@ -70,13 +77,13 @@ def test_members_are_told_where_it_is_and_what_opens_it() -> None:
 
 
 def test_members_understand_what_they_are_told() -> None:
-    bundle = told(run(with_store()))
+    bundle = told(usual())
     del bundle["secrets"]["tls.crt"], bundle["secrets"]["tls.key"]
     assert Bundle.from_json(json.dumps(bundle), "web").settings.datastore
 
 
 def test_no_key_is_in_plain_anywhere() -> None:
-    for resource in run(with_store()).resources:
+    for resource in usual().resources:
         plain = json.dumps({key: value for key, value in resource.inputs.items() if not is_secret(value)})
         assert "opens-the-bucket" not in plain, resource.name
 

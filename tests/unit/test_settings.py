@@ -342,15 +342,6 @@ AUTOSCALER = {"size": "s-1vcpu-1gb", "image": "autoscaler-2026.11.21-5d1e", "max
 TOKENS = {"DIGITALOCEAN_TOKEN": "cloud", "CLOUDFLARE_API_TOKEN": "edge"}
 
 
-def test_production_is_told_in_one_line_what_cannot_be_built_yet() -> None:
-    gateway = {"host": "203.0.113.20", "host_key": PUBLIC_KEY}
-    tunnel = MANAGED | {"access": "tunnel", "gateway": gateway}
-    config = good() | {"database": tunnel, "autoscaler": AUTOSCALER}
-    (line,) = mistakes(config, stack="prod", environment=TOKENS)
-    assert "tunnel" in line
-    assert "autoscaler" in line
-
-
 def test_dev_refuses_a_managed_database_and_an_autoscaler() -> None:
     lines = mistakes(good() | {"database": MANAGED, "autoscaler": AUTOSCALER}, environment=TOKENS)
     assert any(line.startswith('flotilla:database.kind = "managed": costs money') for line in lines)
@@ -363,8 +354,14 @@ def test_forced_dev_is_not_lectured_about_money() -> None:
         "autoscaler": AUTOSCALER,
         "force": ["managed-database", "autoscaler"],
     }
-    (line,) = mistakes(config, environment=TOKENS)
-    assert line.startswith("this version of flotilla cannot build yet")
+    assert read(config, environment=TOKENS).autoscaler
+
+
+def test_a_name_of_the_controllers_tokens_in_plain_is_refused_and_not_shown() -> None:
+    config = good() | {"controllerCloudToken": "hunter2"}
+    (line,) = mistakes(config)
+    assert line.startswith("flotilla:controllerCloudToken is a secret but stands in plain")
+    assert "hunter2" not in line
 
 
 @pytest.mark.parametrize("stack", ["Dev", "my.stack", "a" * 41, "dev-"])

@@ -35,6 +35,10 @@ class AbsentError(StoreError):
     """There is no such object."""
 
 
+class DeniedError(StoreError):
+    """The key has no right to do this."""
+
+
 class ConflictError(StoreError):
     """The object is not as the condition of a write wants it."""
 
@@ -138,16 +142,21 @@ class Bucket:
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str = "") -> str:
         """Write an object; returns its ETag. Raises ConflictError when a condition was given and does not hold."""
-        headers = {"If-None-Match": "*"} if if_absent else {"If-Match": if_match} if if_match else {}
+        # DigitalOcean takes an ETag here without its quotes only: https://github.com/slatedb/slatedb/issues/1818
+        known = {"If-Match": if_match.strip('"')} if if_match else {}
+        headers = {"If-None-Match": "*"} if if_absent else known
         return self._must("PUT", key, body=body, headers=headers).headers.get("etag", "")
 
     def delete(self, key: str) -> None:
         """Remove an object, also when there is none; with versioning its content can be had back."""
         self._must("DELETE", key)
 
-    def versioned(self) -> bool:
-        """Whether the bucket keeps what is overwritten and deleted."""
-        answer = self._must("GET", "", [("versioning", "")])
+    def versioned(self) -> bool | None:
+        """Whether the bucket keeps what is overwritten and deleted; None: a role's key may not ask."""
+        try:
+            answer = self._must("GET", "", [("versioning", "")])
+        except DeniedError:
+            return None
         try:
             return Document(answer.body).texts.get("Status") == "Enabled"
         except XmlError as error:
@@ -249,7 +258,7 @@ def _refusal(what: str, answer: Answer) -> StoreError:
         case 403, "RequestTimeTooSkewed":
             return StoreError(f"{said}; this machine's clock is wrong")
         case 403, _:
-            return StoreError(f"{said}; the key has no right to do this, or is not the bucket's")
+            return DeniedError(f"{said}; the key has no right to do this, or is not the bucket's")
     return StoreError(said)
 
 

@@ -41,19 +41,23 @@ class Row:
 class Health:
     """What `check` found."""
 
-    versioned: bool
+    versioned: bool | None  # None: the key may not ask
     fresh: dict[str, int]  # machines by role
     stale: int
     complaints: tuple[str, ...]
 
     @property
     def well(self) -> bool:
-        return self.versioned and not self.complaints
+        return self.versioned is not False and not self.complaints
 
     def lines(self) -> list[str]:
         """In words."""
         counts = ", ".join(f"{count} {role}" for role, count in sorted(self.fresh.items())) or "none"
-        versions = "kept" if self.versioned else "NOT kept: what is overwritten is lost"
+        versions = {
+            True: "kept",
+            False: "NOT kept: what is overwritten is lost",
+            None: "this key may not ask",
+        }[self.versioned]
         return [
             f"machines that speak: {counts}",
             f"machines that have gone: {self.stale}",

@@ -20,8 +20,10 @@ _STORAGE = """
 
 S3 by moto, with versions, conditional writes and uploads in parts. Signature Version 4 is checked, in headers and in
 presigned URLs, and so are the grants of keys: `read` lists and fetches, `readwrite` also puts and deletes objects,
-`fullaccess` also makes and sets up buckets. A bucket is known in its own region only. Not there: Signature Version 2,
-bodies signed in pieces, requests without a key; lifecycle rules are kept and shown, but nothing expires."""
+`fullaccess` also makes and sets up buckets. A bucket is known in its own region only. `If-Match` of a write takes the
+ETag without its quotes, as DigitalOcean does. Machines reach it as `https://<region>.digitaloceanspaces.com`. Not there:
+Signature Version 2, bodies signed in pieces, requests without a key; lifecycle rules are kept and shown, but nothing
+expires."""
 
 
 def page() -> str:

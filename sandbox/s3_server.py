@@ -153,6 +153,7 @@ class Storage:
         try:
             key = authenticate(request, self._keys, datetime.now(UTC))
             authorize(key, request)
+            _check_condition(request)
             with self._lock:
                 self._check_region(request)
                 status, headers, content = self._run(for_moto(environ, request, key))
@@ -189,6 +190,16 @@ class Storage:
             self._files.restore(bucket)
             logging.exception("a change was taken back because it could not be kept")
             raise RefusedError("500 Internal Server Error", "InternalError", str(error)) from error
+
+
+def _check_condition(request: S3Request) -> None:
+    """DigitalOcean takes the ETag of a conditional write without its quotes only, other than Amazon's S3.
+
+    https://github.com/slatedb/slatedb/issues/1818
+    """
+    if request.method == "PUT" and request.headers.get("if-match", "").startswith('"'):
+        message = "At least one of the pre-conditions you specified did not hold"
+        raise RefusedError("412 Precondition Failed", "PreconditionFailed", message)
 
 
 def for_moto(environ: _Environ, request: S3Request, key: AccessKey) -> _Environ:

@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             wanted = self.headers.get("If-Match")
             if (self.headers.get("If-None-Match") == "*" and there) or (
-                wanted is not None and (there is None or there.etag != wanted)
+                wanted is not None and (there is None or there.etag.strip('"') != wanted)
             ):
                 self._say(412, b"<Error><Code>PreconditionFailed</Code></Error>")
                 return

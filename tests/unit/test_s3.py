@@ -148,10 +148,13 @@ async def test_writes_can_be_conditional(server: S3Server) -> None:
     def check() -> None:
         s3.create_bucket(Bucket="datastore")
         s3.put_bucket_versioning(Bucket="datastore", VersioningConfiguration={"Status": "Enabled"})
-        refused("NoSuchKey", IfMatch='"0123"')
-        first = s3.put_object(**lease, Body=b"1", IfNoneMatch="*")["ETag"]
+        refused("NoSuchKey", IfMatch="0123")
+        quoted = s3.put_object(**lease, Body=b"1", IfNoneMatch="*")["ETag"]
+        first = quoted.strip('"')
+        # As in DigitalOcean's storage, which compares with the quotes.
+        refused("PreconditionFailed", IfMatch=quoted)
         refused("PreconditionFailed", IfNoneMatch="*")
-        second = s3.put_object(**lease, Body=b"2", IfMatch=first)["ETag"]
+        second = s3.put_object(**lease, Body=b"2", IfMatch=first)["ETag"].strip('"')
         refused("PreconditionFailed", IfMatch=first)
         assert s3.get_object(**lease)["Body"].read() == b"2"
         # A deleted object is absent, also where its versions are kept.

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fleet.desk import datastore, images, members, stacks
+from fleet.desk import controller, datastore, images, members, stacks
 from fleet.errors import FleetError, StoppedError
 from fleet.identity import SeedError
 
@@ -31,6 +31,11 @@ app.add_typer(datastore.store, name="datastore")
 app.command()(stacks.rollout)
 app.command()(stacks.recover)
 app.command()(members.status)
+app.command()(controller.scale)
+app.command()(controller.freeze)
+app.command()(controller.unfreeze)
+app.command()(controller.log)
+app.command()(controller.sweep)
 app.command()(members.fence)
 app.command()(members.unfence)
 app.command()(members.drain)

@@ -144,7 +144,7 @@ class Identity:
         return base64.b64encode(self.seed).decode("ascii")
 
     def host_key(self, slot: str) -> SshKeyPair:
-        """The SSH host key of a slot, or of a burst member by its name."""
+        """The SSH host key of a slot; burst members have slots of their own."""
         return self._ssh_key(f"ssh-host-key/{slot}", comment=slot)
 
     def deploy_key(self) -> SshKeyPair:

@@ -13,9 +13,10 @@ from fleet.identity import Identity
 from fleet.web_api import Json
 
 ROLE: Final = "web"
+BURST: Final = "burst"
 
-# Pulumi appends random digits to a droplet's name; what is before them is the slot.
-_DROPLET = re.compile(rf"({ROLE}-[1-9]\d*)-[0-9a-f]{{7}}")
+# Pulumi and the controller append digits of their own to a droplet's name; what is before them is the slot.
+_DROPLET = re.compile(rf"((?:{ROLE}|{BURST})-[1-9]\d*)-[0-9a-f]{{7}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class Machine:
     @property
     def number(self) -> int | None:
         """Its slot's, None for a burst member."""
-        last = self.slot.rpartition("-")[2]
-        return int(last) if self.slot != self.name and last.isdigit() else None
+        role, _, last = self.slot.rpartition("-")
+        return int(last) if role == ROLE and self.slot != self.name and last.isdigit() else None
 
     def target(self, identity: Identity) -> ssh.Target:
         return ssh.Target(
@@ -50,7 +51,7 @@ class Machine:
 
 
 def slot_of(droplet: str) -> str:
-    """The slot of a droplet by its name; a burst member, beyond the slots, is known by its whole name."""
+    """The slot of a droplet by its name; a stranger's is known by its whole name."""
     match = _DROPLET.fullmatch(droplet)
     return match[1] if match else droplet
 

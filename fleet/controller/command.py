@@ -13,13 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.config import CONTROLLER_CONFIG
 from fleet.controller import journal, memory, metrics, orders
 from fleet.controller.codec import encode
+from fleet.controller.config import ControllerConfig
 from fleet.controller.loop import LOG
 from fleet.controller.model import Hold, Orders
 from fleet.errors import FleetError
+from fleet.reading import ConfigError
 
 STATE: Final = Path("/var/lib/flotilla/controller")
+CONFIG: Final = Path("/etc/flotilla/current/secrets") / CONTROLLER_CONFIG
 MAX_SCALE: Final = 1000  # fleet/controller/config.py
 LINES: Final = 50
 
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], None] = given.run
     try:
         run(given)
-    except (FleetError, OSError) as error:
+    except (FleetError, ConfigError, OSError) as error:
         print(f"fleet: {error}", file=sys.stderr)
         return 1
     return 0
@@ -38,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleet", description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, default=STATE, help=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, default=CONFIG, help=argparse.SUPPRESS)
     parser.add_argument("--by", default=f"{getpass.getuser()} on the node", help="who orders it")
     commands = parser.add_subparsers(required=True)
     scale = commands.add_parser("scale", help="so many members from now on")
@@ -68,19 +73,23 @@ def _members(text: str) -> int | None:
 
 
 def _scale(given: argparse.Namespace) -> None:
-    _order(given.state, orders.scaled(_orders(given.state), given.members, time.time()))
+    if given.members is not None:
+        _within_limits(given.config, given.members)
+    told = f"scale {given.members or 'auto'}"
+    _order(given, orders.scaled(_orders(given.state), given.members, time.time()), told)
     print("automatic again" if given.members is None else f"{given.members} members are wanted now")
 
 
 def _freeze(given: argparse.Namespace) -> None:
     until = None if given.hours is None else time.time() + given.hours * 3600
     hold = Hold(owner=given.by, reason=given.reason, until=until)
-    _order(given.state, orders.frozen(_orders(given.state, otherwise=Orders()), hold, time.time()))
+    wanted = orders.frozen(_orders(given.state, otherwise=Orders()), hold, time.time())
+    _order(given, wanted, f"freeze: {given.reason}")
     print("frozen" + (f" until {_stamp(until)}" if until is not None else ""))
 
 
 def _unfreeze(given: argparse.Namespace) -> None:
-    _order(given.state, orders.released(_orders(given.state, otherwise=Orders()), time.time()))
+    _order(given, orders.released(_orders(given.state, otherwise=Orders()), time.time()), "unfreeze")
     print("the controller works again")
 
 
@@ -94,11 +103,24 @@ def _orders(state: Path, otherwise: Orders | None = None) -> Orders:
     return found
 
 
-def _order(state: Path, wanted: Orders) -> None:
-    """Written for the controller, which runs as a user of its own."""
+def _within_limits(path: Path, members: int) -> None:
+    """Raises FleetError for a number that the controller would not follow."""
+    config = ControllerConfig.from_json(path.read_bytes())
+    most = max(config.count, config.max)
+    if not config.count <= members <= most:
+        raise FleetError(
+            f"{members} members were asked for; there can be {config.count} (web.count) to {most} (autoscaler.max)"
+        )
+
+
+def _order(given: argparse.Namespace, wanted: Orders, told: str) -> None:
+    """Written for the controller, which runs as a user of its own; the log tells who ordered what."""
+    state: Path = given.state
     memory.write_orders(state, wanted)
+    journal.append(state / LOG, [journal.Line(time.time(), "order", given.by, told)])
     owner = state.stat()
-    os.chown(state / memory.ORDERS, owner.st_uid, owner.st_gid)
+    for name in (memory.ORDERS, LOG):
+        os.chown(state / name, owner.st_uid, owner.st_gid)
 
 
 def _log(given: argparse.Namespace) -> None:

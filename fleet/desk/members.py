@@ -14,6 +14,7 @@ from fleet import peers as peering
 from fleet import status as standing
 from fleet.canary import Member, Watch
 from fleet.cloudflare import Cloudflare
+from fleet.desk import controller
 from fleet.desk.common import Json, Stack, emit, pulumi_cli, say, secret_variable
 from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError
@@ -100,14 +101,14 @@ def _seat(machine: members.Machine, identity: Identity) -> watch.Seat:
 def status(stack: Stack, as_json: Json = False) -> None:
     """Show every web member: image, whether the edge sends visitors to it, its fence, recent visits and errors, p99.
 
-    During a rollout a slot has two lines: the machine that serves and the one that is to take its place. Exit code 1
-    when no member serves.
+    During a rollout a slot has two lines: the machine that serves and the one that is to take its place. Where there
+    is an autoscaler, its controller's own word follows. Exit code 1 when no member serves.
     """
     rows = _rows(stack)
     if as_json:
         emit([row.as_json() for row in rows])
     else:
-        print("\n".join(standing.lines(rows)))
+        print("\n".join([*standing.lines(rows), *_controllers_word(stack)]))
     if not any(row.serving for row in rows):
         raise FleetError(
             f"no web member of stack {stack} serves visitors; `fleet recover -s {stack} && pulumi up -s {stack}`"
@@ -143,6 +144,11 @@ def unfence(slot: Slots, stack: Stack) -> None:
     """Let a web member serve again that `fleet fence` or a failed canary has taken out; it opens when it is well."""
     _, chosen = _chosen(slot, stack)
     _tell(chosen, stack, commands.FENCE_RELEASE)
+
+
+def _controllers_word(stack: str) -> list[str]:
+    cli = pulumi_cli()
+    return controller.lines(stack) if cli.config(stack).get(f"{cli.project.name}:autoscaler") else []
 
 
 def _rows(stack: str) -> list[standing.Row]:

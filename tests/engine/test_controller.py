@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from fleet import sweep
+from fleet.cloudflare import Cloudflare
 from fleet.config import CONTROLLER_CONFIG, CONTROLLER_SECRETS
 from fleet.controller.model import Hold
 from fleet.controller.probe import SILENT
+from fleet.digitalocean import DigitalOcean
 from tests.engine.local_cloud import LocalCloud, Request
 from tests.engine.tended import WELL, Tended
 
@@ -177,3 +181,27 @@ def test_a_dry_run_shows_what_it_would_do_and_does_nothing(stack: Tended, tmp_pa
     assert len(stack.cloud.requests()) == before
     assert {path.name: path.read_bytes() for path in stack.state.iterdir()} == held
     assert stack.secrets.cloud_token not in done.stdout + done.stderr
+
+
+async def test_a_sweep_takes_what_the_controller_made_and_nothing_else(stack: Tended) -> None:
+    stack.order(scale=4, changed=1.0)
+    await stack.settle(lambda: serving(stack, "burst-1", "burst-2"), "two burst members")
+    body = {"region": "lon1", "size": "s-1vcpu-1gb", "image": "debian-13-x64"}
+    for name, tags in (
+        ("mine", [stack.config.stack, stack.config.burst_tag]),
+        ("burst-1-abcdef0", ["other"]),
+    ):
+        stack.cloud.post("droplets", {"name": name, "tags": tags, **body})
+    said: list[str] = []
+    cloud = DigitalOcean.at(stack.cloud.url, stack.secrets.cloud_token)
+    edge = Cloudflare.at(f"{stack.cloud.url}/client/v4", stack.secrets.edge_token)
+    # In a thread: it waits by a loop of its own.
+    done = await asyncio.to_thread(sweep.sweep, cloud, edge, stack.config.stack, said.append)
+    assert len(done.droplets) == len(done.records) == 2
+    assert done.left == ("mine",)
+    assert "no controller made it; it stays" in said[-1]
+    assert serving(stack)
+    again = await asyncio.to_thread(sweep.sweep, cloud, edge, stack.config.stack, said.append)
+    assert (again.droplets, again.records) == ((), ())
+    names = {droplet["name"] for droplet in stack.cloud.list("droplets?per_page=200", "droplets")}
+    assert {"mine", "burst-1-abcdef0"} <= names

@@ -14,6 +14,8 @@ from fleet.digitalocean import DigitalOcean
 from fleet.errors import FleetError, LockedError
 from fleet.pulumi_cli import PulumiCli
 from fleet.settle import (
+    DATABASE_CLUSTER,
+    DROPLET,
     Clouds,
     Settlement,
     known_ids,
@@ -21,11 +23,13 @@ from fleet.settle import (
     settle,
     settled_state,
     twins,
-    untracked_droplets,
+    untracked,
 )
-from fleet.web_api import Json
+from fleet.web_api import Json, await_value
 
 CREATING_SECONDS = 120.0
+# As long as Pulumi's provider waits for one.
+CLUSTER_SECONDS = 1800.0
 
 Say = Callable[[str], None]
 
@@ -38,6 +42,7 @@ class Recovery:
     settled: list[Settlement]
     twins: list[str]
     untracked: list[str]
+    untracked_clusters: list[str]
     removed_certificates: list[str]
     foreign_certificates: list[str]
     refreshed: bool
@@ -50,6 +55,7 @@ class Recovery:
             "cleared": [item.create.urn for item in self.settled if item.adopt is None],
             "removed_twins": self.twins,
             "untracked_droplets": self.untracked,
+            "untracked_clusters": self.untracked_clusters,
             "removed_certificates": self.removed_certificates,
             "foreign_certificates": self.foreign_certificates,
             "refreshed": self.refreshed,
@@ -81,8 +87,9 @@ def recover(cli: PulumiCli, stack: str, clouds: Clouds, say: Say, refresh: Calla
         refresh()
     state = cli.export(stack)
     doubles, strays = _look_for_strays(state, stack, clouds, say)
+    clusters = _look_for_clusters(state, stack, clouds, say)
     removed, foreign = _clean_edge(cli, stack, state, clouds, say)
-    return Recovery(released, settlements, doubles, strays, removed, foreign, populated)
+    return Recovery(released, settlements, doubles, strays, clusters, removed, foreign, populated)
 
 
 def _release(cli: PulumiCli, stack: str, say: Say) -> list[str]:
@@ -106,6 +113,8 @@ def _settle(cli: PulumiCli, stack: str, state: Json, clouds: Clouds, say: Say) -
         for droplet in item.remove:
             asyncio.run(_remove(clouds.digitalocean(), int(droplet)))
         say(f"Pending create: {item}")
+        if item.create.type == DATABASE_CLUSTER and item.adopt is not None:
+            asyncio.run(_await_cluster(clouds.digitalocean(), item.adopt))
     cli.import_state(stack, settled_state(state, settlements))
     return settlements
 
@@ -115,6 +124,16 @@ async def _remove(cloud: DigitalOcean, droplet: int) -> None:
     with contextlib.suppress(FleetError):
         await cloud.await_droplet(droplet, "active", seconds=CREATING_SECONDS)
     await asyncio.to_thread(cloud.delete, f"/v2/droplets/{droplet}")
+
+
+async def _await_cluster(cloud: DigitalOcean, cluster: str) -> None:
+    """Until it is online: before, nothing can be made in it, and the next `up` would not wait for what it has."""
+    await await_value(
+        lambda: cloud.get(f"/v2/databases/{cluster}")["database"]["status"],
+        lambda status: bool(status == "online"),
+        seconds=CLUSTER_SECONDS,
+        what=f"database cluster {cluster} to be online",
+    )
 
 
 def _uses_digitalocean(state: Json) -> bool:
@@ -137,16 +156,27 @@ def _look_for_strays(state: Json, stack: str, clouds: Clouds, say: Say) -> tuple
     if not _uses_digitalocean(state):
         return [], []
     cloud = clouds.digitalocean()
-    untracked = untracked_droplets(state, list(cloud.every("/v2/droplets", "droplets", tag_name=stack)))
-    doubles = twins(state, untracked)
+    found = untracked(state, DROPLET, list(cloud.every("/v2/droplets", "droplets", tag_name=stack)))
+    doubles = twins(state, found)
     for droplet in doubles:
         asyncio.run(_remove(cloud, int(droplet["id"])))
         say(f"Removed droplet {_shown(droplet)}: made twice, because an answer of the cloud was lost")
-    strays = [_shown(droplet) for droplet in untracked if droplet not in doubles]
+    strays = [_shown(droplet) for droplet in found if droplet not in doubles]
     for stray in strays:
         say(f"warning: droplet {stray} has the tag {stack} but is not in the stack's state")
     return [_shown(droplet) for droplet in doubles], strays
 
 
-def _shown(droplet: Json) -> str:
-    return f"{droplet['name']} ({droplet['id']})"
+def _look_for_clusters(state: Json, stack: str, clouds: Clouds, say: Say) -> list[str]:
+    """Database clusters with the stack's tag that are in no state; never removed here: they may hold data."""
+    if not _uses_digitalocean(state):
+        return []
+    rows = clouds.digitalocean().every("/v2/databases", "databases", tag_name=stack)
+    strays = [_shown(cluster) for cluster in untracked(state, DATABASE_CLUSTER, list(rows))]
+    for stray in strays:
+        say(f"warning: database cluster {stray} has the tag {stack} but is not in the stack's state")
+    return strays
+
+
+def _shown(row: Json) -> str:
+    return f"{row['name']} ({row['id']})"

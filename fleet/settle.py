@@ -23,6 +23,7 @@ from fleet.digitalocean import DigitalOcean
 from fleet.web_api import Json
 
 DROPLET = "digitalocean:index/droplet:Droplet"
+DATABASE_CLUSTER = "digitalocean:index/databaseCluster:DatabaseCluster"
 ORIGIN_CERTIFICATE = "cloudflare:index/originCaCertificate:OriginCaCertificate"
 CLIENT_CERTIFICATE = (
     "cloudflare:index/authenticatedOriginPullsCertificate:AuthenticatedOriginPullsCertificate"
@@ -144,13 +145,13 @@ def _supersede(resources: list[Json], urn: str) -> int:
     return len(resources)
 
 
-def untracked_droplets(state: Json, droplets: list[Json]) -> list[Json]:
-    """Those of an account's droplets that the state does not know."""
+def untracked(state: Json, kind: str, rows: list[Json]) -> list[Json]:
+    """Those of an account's objects of a type that the state does not know."""
     known = known_ids(state)
-    return [droplet for droplet in droplets if (DROPLET, str(droplet["id"])) not in known]
+    return [row for row in rows if (kind, str(row["id"])) not in known]
 
 
-def twins(state: Json, untracked: list[Json]) -> list[Json]:
+def twins(state: Json, strays: list[Json]) -> list[Json]:
     """Untracked droplets with the very name of one that the state knows.
 
     The provider repeats a request whose answer was lost, and then the cloud has made two. Names end with digits that
@@ -161,7 +162,7 @@ def twins(state: Json, untracked: list[Json]) -> list[Json]:
         for resource in state["deployment"].get("resources") or []
         if resource["type"] == DROPLET
     }
-    return [droplet for droplet in untracked if droplet["name"] in named]
+    return [droplet for droplet in strays if droplet["name"] in named]
 
 
 Finder = Callable[[Clouds, Mapping[str, Any]], list[str]]
@@ -192,6 +193,19 @@ def _domain_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
     wanted = (inputs.get("type"), inputs.get("name"), str(inputs.get("value", "")).rstrip("."))
     rows = api.every(f"/v2/domains/{inputs.get('domain')}/records", "domain_records")
     return [str(row["id"]) for row in rows if (row["type"], row["name"], row["data"].rstrip(".")) == wanted]
+
+
+def _in_cluster(part: str, key: str, word: str) -> Finder:
+    """Users or databases of a cluster; `word` is what the provider puts before their names in an id."""
+
+    def find(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+        cloud, cluster, name = clouds.digitalocean(), inputs.get("clusterId"), inputs.get("name")
+        if cloud.find(f"/v2/databases/{cluster}") is None:
+            return []
+        rows = cloud.every(f"/v2/databases/{cluster}/{part}", key)
+        return [f"{cluster}/{word}/{name}" for row in rows if row["name"] == name]
+
+    return find
 
 
 def _edge_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
@@ -252,6 +266,9 @@ _FINDERS: Mapping[str, Finder] = {
     "digitalocean:index/dropletSnapshot:DropletSnapshot": _by_name(
         "/v2/snapshots", "snapshots", resource_type="droplet"
     ),
+    DATABASE_CLUSTER: _by_name("/v2/databases", "databases"),
+    "digitalocean:index/databaseUser:DatabaseUser": _in_cluster("users", "users", "user"),
+    "digitalocean:index/databaseDb:DatabaseDb": _in_cluster("dbs", "dbs", "database"),
     "digitalocean:index/domain:Domain": _domain,
     "digitalocean:index/dnsRecord:DnsRecord": _domain_record,
     "cloudflare:index/dnsRecord:DnsRecord": _edge_record,
@@ -259,11 +276,13 @@ _FINDERS: Mapping[str, Finder] = {
     CLIENT_CERTIFICATE: _client_certificate,
 }
 
-# Creating these twice comes to the same: tags, attachments, settings, and our own commands, which are idempotent.
+# Creating these twice comes to the same: tags, attachments, settings, the list of those who may reach a database, and
+# our own commands, which are idempotent.
 _REPEATABLE = frozenset(
     {
         "digitalocean:index/tag:Tag",
         "digitalocean:index/volumeAttachment:VolumeAttachment",
+        "digitalocean:index/databaseFirewall:DatabaseFirewall",
         "digitalocean:index/projectResources:ProjectResources",
         "cloudflare:index/zoneSetting:ZoneSetting",
         "cloudflare:index/authenticatedOriginPullsSettings:AuthenticatedOriginPullsSettings",

@@ -27,6 +27,7 @@ _LOOK_SECONDS = 0.02
 _KINDS = {
     "droplets": ("droplets", "name"),
     "volumes": ("volumes", "name"),
+    "databases": ("databases", "name"),
     "firewalls": ("firewalls", "name"),
     "account/keys": ("ssh_keys", "name"),
     "tags": ("tags", "name"),

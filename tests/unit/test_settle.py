@@ -11,6 +11,7 @@ from fleet.cloudflare import Cloudflare
 from fleet.digitalocean import DigitalOcean
 from fleet.settle import (
     CLIENT_CERTIFICATE,
+    DATABASE_CLUSTER,
     DROPLET,
     Clouds,
     PendingCreate,
@@ -20,7 +21,7 @@ from fleet.settle import (
     settle,
     settled_state,
     twins,
-    untracked_droplets,
+    untracked,
 )
 
 URN = "urn:pulumi:dev::flotilla::flotilla:index:WebTier$digitalocean:index/droplet:Droplet::web-1"
@@ -121,7 +122,7 @@ def test_what_may_be_made_twice_is_simply_made_again(kind: str) -> None:
 
 def test_a_type_nobody_can_look_for_is_said_to_be_so() -> None:
     found = settle(
-        PendingCreate("urn:x::cluster", "digitalocean:index/databaseCluster:DatabaseCluster", {}),
+        PendingCreate("urn:x::balancer", "digitalocean:index/loadBalancer:LoadBalancer", {}),
         clouds(),
         set(),
     )
@@ -182,7 +183,29 @@ def test_a_create_that_made_nothing_leaves_the_state() -> None:
 def test_droplets_outside_the_state_are_told() -> None:
     document = state([resource(URN, DROPLET, "7")], [])
     assert known_ids(document) == {(DROPLET, "7")}
-    assert untracked_droplets(document, [{"id": 7}, {"id": 8}]) == [{"id": 8}]
+    assert untracked(document, DROPLET, [{"id": 7}, {"id": 8}]) == [{"id": 8}]
+
+
+def test_an_unfinished_cluster_is_adopted_and_never_removed() -> None:
+    create = PendingCreate("urn:x::database", DATABASE_CLUSTER, {"name": "database-3fa2c1b"})
+    rows: Rows = [{"id": "a", "name": "database-0000000"}, {"id": "b", "name": "database-3fa2c1b"}]
+    found = settle(create, clouds("/v2/databases", rows), set())
+    assert (found.adopt, found.remove) == ("b", ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "expected"),
+    [
+        ("databaseUser:DatabaseUser", "users", "c/user/site"),
+        ("databaseDb:DatabaseDb", "dbs", "c/database/site"),
+    ],
+)
+def test_what_is_in_a_cluster_is_found_by_its_name(kind: str, part: str, expected: str) -> None:
+    create = PendingCreate("urn:x::it", f"digitalocean:index/{kind}", {"clusterId": "c", "name": "site"})
+    lists: dict[str, Rows] = {"/v2/databases/c": [], f"/v2/databases/c/{part}": [{"name": "site"}]}
+    assert settle(create, several(lists), set()).adopt == expected
+    assert settle(create, several({**lists, f"/v2/databases/c/{part}": []}), set()).adopt is None
+    assert settle(create, several({}), set()).adopt is None, "the cluster is gone, and this with it"
 
 
 def test_a_twin_has_the_name_of_a_droplet_that_is_known() -> None:

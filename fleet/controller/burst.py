@@ -23,10 +23,11 @@ from fleet.controller.model import (
     Publish,
     Record,
     Seen,
+    Step,
     Withdraw,
 )
 from fleet.controller.repair import ABSENT_SECONDS, let_go
-from fleet.controller.sight import Sight, is_burst
+from fleet.controller.sight import Sight, is_burst, missing
 from fleet.controller.working import FLEET, Pass
 
 # How long a list may not show a droplet that the cloud was asked for, before it is asked again.
@@ -49,6 +50,8 @@ def settle(p: Pass, sight: Sight) -> None:
             p.intents.remove(intent)
         elif p.busy(intent.slot) or p.age - intent.asked < UNSEEN_SECONDS:
             continue
+        elif machines(p, sight) > p.maximum:
+            p.intents.remove(intent)
         elif intent.tries >= ASK_TRIES:
             p.why(intent.slot, "was asked for in vain")
             p.intents.remove(intent)
@@ -84,19 +87,21 @@ def ask(p: Pass, slot: str) -> bool:
 
 def free(p: Pass, sight: Sight) -> list[str]:
     """Burst slots that nothing is left of, the lowest first."""
-    taken = (
-        {droplet.slot for droplet in sight.bursts}
-        | {intent.slot for intent in p.intents}
-        | set(sight.records)
-    )
+    taken = {droplet.slot for droplet in sight.bursts} | {intent.slot for intent in p.intents}
+    taken |= {track.slot for track in missing(p)} | set(sight.records)
     slots = (f"{BURST}-{number}" for number in range(1, p.maximum - p.policy.count + 1))
     return [slot for slot in slots if slot not in taken and not p.busy(slot)]
 
 
+def machines(p: Pass, sight: Sight) -> int:
+    """All that count against the maximum: the slots, and every burst droplet there is or may be."""
+    return p.policy.count + len(sight.bursts) + len(p.intents) + len(missing(p))
+
+
 def coming(p: Pass, sight: Sight) -> int:
-    """Burst members that are asked for or made, and have no visitors yet."""
-    unpublished = [droplet for droplet in sight.bursts if not _leading(sight, droplet)]
-    return len(p.intents) + sum(p.tracks[droplet.id].leaving_since is None for droplet in unpublished)
+    """Burst members that are asked for or made, and have no visitors yet; not those that failed."""
+    tracks = [p.tracks[droplet.id] for droplet in sight.bursts if not _leading(sight, droplet)]
+    return len(p.intents) + sum(track.leaving_since is None and track.step is None for track in tracks)
 
 
 def held_back(p: Pass) -> bool:
@@ -126,10 +131,14 @@ def _come(p: Pass, droplet: Seen, slot: str) -> None:
         p.track(droplet.id, published=True)
         let_go(p, droplet.id, planned=True)
         return
-    late = p.age - track.first > BOOT_SECONDS and not track.prepared
+    if track.step is Step.GIVEN_UP:
+        p.why(slot, "did not become a member that passes its gate, and is left for an operator to look at")
+        return
+    unborn = droplet.status != "active" or not droplet.addresses or droplet.locked
+    late = unborn and p.age - track.first > BOOT_SECONDS
     if (late or p.failures(prepare) >= GATE_TRIES) and not p.busy(slot):
         _fail(p, droplet, slot)
-    elif droplet.status != "active" or not droplet.addresses or droplet.locked:
+    elif unborn:
         p.why(slot, "boots")
     elif not track.prepared:
         p.act(prepare)
@@ -144,8 +153,9 @@ def _fail(p: Pass, droplet: Seen, slot: str) -> None:
         if p.destroy_allowed():
             let_go(p, droplet.id, planned=False)
             _failed(p)
-    elif p.memory.failures.count < FAILURES:
-        p.memory = replace(p.memory, failures=Failures(p.policy.image, FAILURES, p.age))
+    else:
+        p.track(droplet.id, step=Step.GIVEN_UP, step_at=p.age)
+        _failed(p)
 
 
 def _failed(p: Pass) -> None:

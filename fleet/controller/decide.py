@@ -77,7 +77,7 @@ def _learn(p: Pass, outcome: Outcome) -> None:
         case Drain():
             p.track(action.droplet, drained=True)
         case Delete():
-            p.memory = replace(p.memory, known=p.memory.known - {action.droplet})
+            p.track(action.droplet, deleted=True)
 
 
 def _heed(p: Pass) -> None:
@@ -95,9 +95,10 @@ def _heed(p: Pass) -> None:
             p.why(FLEET, f"{name} is held by {hold.owner}: {hold.reason}")
     if orders.changed > p.memory.orders_changed:
         p.memory = replace(p.memory, orders_changed=orders.changed, failures=Failures())
+        p.tried.clear()
         for droplet, track in p.tracks.items():
             if track.step is Step.GIVEN_UP:
-                p.track(droplet, step=None)
+                p.track(droplet, step=None, first=p.age)
     if p.memory.failures.image not in ("", p.policy.image):
         p.memory = replace(p.memory, failures=Failures())
 

@@ -331,6 +331,9 @@ class Track:
     published: bool = False
     """Visitors may have been sent to it."""
     leaving_since: float | None = None
+    missing_since: float | None = None
+    """Since when the lists do not show it."""
+    deleted: bool = False
     planned: bool = False
     """It leaves because fewer members are wanted."""
     drained: bool = False

@@ -17,8 +17,6 @@ from fleet.controller.working import Pass
 OFF_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 8.0
 """No other member reaches it either."""
-ALONE_SECONDS: Final = 90.0
-"""Nobody else could be asked: the controller's own network may be at fault."""
 CLOSED_SECONDS: Final = 30.0
 """Its own supervisor restarts what died; the fence already keeps visitors away."""
 ABSENT_SECONDS: Final = 60.0
@@ -80,7 +78,10 @@ def _patience(p: Pass, member: Member) -> float | None:
             if reached:
                 p.why(member.slot, "only the controller does not reach it; another member does")
                 return None
-            return ALONE_SECONDS if reached is None else SILENT_SECONDS
+            if reached is None:
+                p.why(member.slot, "does not answer the controller, and no other member can be asked")
+                return None
+            return SILENT_SECONDS
     return None
 
 
@@ -172,7 +173,10 @@ def _equip(p: Pass, member: Member, *, tripped: bool) -> None:
     if droplet is None or track is None:
         return
     again = Rebuild(member.slot, droplet.id)
-    if p.age - track.step_at > REBUILD_SECONDS:
+    if member.state is State.GOOD and not track.confirmed:
+        # It got well before it was rebuilt: nobody watches the fence of a machine that was.
+        p.track(droplet.id, step=Step.CYCLED)
+    elif p.age - track.step_at > REBUILD_SECONDS:
         p.why(member.slot, "its rebuild did not lead to a member that passes its gate")
         p.track(droplet.id, step=Step.GIVEN_UP, step_at=p.age)
     elif droplet.locked or droplet.status != "active":
@@ -188,7 +192,7 @@ def _other_repair(p: Pass, sight: Sight, member: Member) -> bool:
 
 
 def _under_repair(p: Pass, member: Member) -> bool:
-    track = member.track
+    track = p.tracks.get(member.droplet.id) if member.droplet else None
     if track is None or member.state is State.GOOD:
         return False
     if track.step is Step.CYCLED:

@@ -23,6 +23,8 @@ SMOOTHING_SECONDS: Final = 30.0
 SLACK: Final = 0.85
 CLOSED_SECONDS: Final = 8.0
 """After which a member that refuses visitors is stood in for."""
+ALONE_SECONDS: Final = 90.0
+"""After which one that does not answer is stood in for, though nobody else can be asked about it."""
 VACANT_SECONDS: Final = 900.0
 """For Pulumi to fill a slot before a burst member stands in."""
 ERROR_VISITS: Final = 5
@@ -41,7 +43,7 @@ class Strength:
     counted: int
     """Serving, or about to without doing anything more."""
     machines: int
-    """All that count against the maximum: the slots, and every burst droplet there is or may be."""
+    """All that count against the maximum."""
 
 
 def wanted(p: Pass) -> int:
@@ -101,7 +103,7 @@ def measure(p: Pass, sight: Sight, number: int) -> Strength:
         wanted=number,
         serving=sum(member.serving for member in sight.members.values()),
         counted=counted,
-        machines=p.policy.count + len(sight.bursts) + len(p.intents),
+        machines=burst.machines(p, sight),
     )
 
 
@@ -159,8 +161,12 @@ def _counts(p: Pass, member: Member) -> bool:
         return True
     if not member.rotation and member.state is not State.GOOD:
         return False
-    if member.state is State.CLOSED and track is not None and track.bad_since is not None:
-        return p.age - track.bad_since < CLOSED_SECONDS
+    if track is not None and track.bad_since is not None:
+        bad_for = p.age - track.bad_since
+        if member.state is State.CLOSED:
+            return bad_for < CLOSED_SECONDS
+        if member.health and not member.health.answered and member.health.reached_by_peer is None:
+            return bad_for < ALONE_SECONDS
     return not convinced(p, member)
 
 

@@ -17,6 +17,7 @@ from fleet.controller.working import FLEET, Pass
 
 DOUBT_SECONDS: Final = 60.0
 BLIP_SECONDS: Final = 3600.0
+MISSING_SECONDS: Final = 120.0
 GONE_SECONDS: Final = 3600.0
 
 
@@ -98,8 +99,16 @@ def is_burst(slot: str) -> bool:
     return slot.startswith(f"{BURST}-")
 
 
-def number(slot: str) -> int:
-    return int(slot.rpartition("-")[2])
+def missing(p: Pass) -> list[Track]:
+    """Burst members that lists have ceased to show only just, though nobody deleted them: they may be there."""
+    return [
+        track
+        for track in p.tracks.values()
+        if is_burst(track.slot)
+        and track.missing_since is not None
+        and p.age - track.missing_since <= MISSING_SECONDS
+        and not track.deleted
+    ]
 
 
 def believed(p: Pass) -> bool:
@@ -264,6 +273,10 @@ def _follow(p: Pass, droplet: Seen, state: State, in_rotation: bool) -> Track:
 def _forget(p: Pass, listed: set[int]) -> None:
     """What left stays known for a while: a list may still show it, and must not make it a newcomer."""
     for droplet, track in list(p.tracks.items()):
-        gone = track.leaving_since is None or p.age - track.leaving_since > GONE_SECONDS
-        if droplet not in listed and gone:
+        if droplet in listed:
+            if track.missing_since is not None:
+                p.track(droplet, missing_since=None)
+            continue
+        since = p.track(droplet, missing_since=track.missing_since or p.age).missing_since or 0.0
+        if p.age - since > (MISSING_SECONDS if track.leaving_since is None else GONE_SECONDS):
             del p.tracks[droplet]

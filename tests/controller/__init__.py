@@ -1,0 +1,1 @@
+"""The controller's decisions tried on a simulated fleet: seeded, so that every failure can be played again."""

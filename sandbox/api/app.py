@@ -22,7 +22,7 @@ from sandbox.api.faults import Faults
 from sandbox.api.gate import Gate, RequestLog
 from sandbox.api.pagination import Page
 from sandbox.api.rate_limit import RateLimit, TooManyRequestsError
-from sandbox.api.scopes import added, every, needed
+from sandbox.api.scopes import VIEW_CREDENTIALS, added, every, needed
 from sandbox.api.tokens import Token, Tokens, token_routes
 from sandbox.disk import DiskFullError
 
@@ -126,6 +126,7 @@ class _DigitalOcean:
             content=content,
             origin=f"{request.url.scheme}://{request.url.netloc}",
             location=request.url.path,
+            sees_credentials=token.may(VIEW_CREDENTIALS),
         )
         if endpoint.method == "POST":
             token.require(added(endpoint.method, endpoint.path, call.json()))

@@ -38,6 +38,7 @@ class Call:
     content: bytes
     origin: str  # scheme and host, for links
     location: str  # path of the request
+    sees_credentials: bool = True  # whether answers to this token hold the passwords of databases
 
     @property
     def store(self) -> Store:

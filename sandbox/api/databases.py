@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sandbox.api.addresses import to_interface
@@ -143,14 +144,11 @@ class Databases:
             self._spawn(cluster)
 
     async def _apply(self, key: str, generation: int) -> None:
-        wait = _FIRST_WAIT_SECONDS
         await self._cloud.pause()
-        while not await self._tried(key, generation):
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        await _until_done(lambda: self._tried(key, generation))
 
     async def _tried(self, key: str, generation: int) -> bool:
-        """Apply the newest state, unless that was done; false when it is worth another try."""
+        """Apply the newest state, unless that was done; false when it is to be tried again."""
         async with self._locks.setdefault(key, asyncio.Lock()):
             cluster = self._cloud.store.get("database", key)
             if cluster is None or self._applied.get(key, 0) >= generation:
@@ -159,13 +157,20 @@ class Databases:
                 await self._cloud.fabric.applied()
                 await self.driver.apply(self.spec(cluster))
             except (MachineError, DiskFullError) as error:
-                _log.error("database cluster %s (%s): %s", cluster["name"], key, error)
-                self.failures[key] = str(error)
+                self._failed(cluster, str(error))
+                return False
+            except Exception as error:  # a defect of the driver must not leave a cluster half made for ever
+                _log.exception("database cluster %s", key)
+                self._failed(cluster, repr(error))
                 return False
             self.failures.pop(key, None)
             self._applied[key] = cluster["generation"]
             await self._cloud.stored(lambda: self._finish(key))
             return True
+
+    def _failed(self, cluster: Document, why: str) -> None:
+        self.failures[cluster["id"]] = why
+        _log.error("database cluster %s (%s): %s", cluster["name"], cluster["id"], why)
 
     def _finish(self, key: str) -> None:
         """Say that the cluster is online if nothing newer waits."""
@@ -176,19 +181,32 @@ class Databases:
 
     async def _remove(self, key: str) -> None:
         await self._cloud.pause()
+        await _until_done(lambda: self._removed(key))
+        for known in (self._locks, self._applied, self.failures):
+            known.pop(key, None)
+
+    async def _removed(self, key: str) -> bool:
+        """Destroy what is left of a cluster; false when it is to be tried again."""
         async with self._locks.setdefault(key, asyncio.Lock()):
-            if self._cloud.store.get("doomed_database", key) is None:
-                return  # the request that wanted it was rolled back
+            doomed = self._cloud.store.get("doomed_database", key)
+            if doomed is None:
+                return True  # the request that wanted it was rolled back
             try:
                 await self.driver.remove(key)
             except MachineError as error:
-                _log.error("database cluster %s could not be removed: %s", key, error)
-                return
-        self._locks.pop(key, None)
-        self._applied.pop(key, None)
-        self.failures.pop(key, None)
+                self._failed(doomed, f"it could not be removed: {error}")
+                return False
         await self._cloud.stored(lambda: self._cloud.store.delete("doomed_database", key))
         self._cloud.fabric.changed()
+        return True
+
+
+async def _until_done(attempt: Callable[[], Awaitable[bool]]) -> None:
+    """Try until it is true, with longer and longer pauses."""
+    wait = _FIRST_WAIT_SECONDS
+    while not await attempt():
+        await asyncio.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
 def host_names(cluster: Document) -> dict[str, str]:

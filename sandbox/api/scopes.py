@@ -58,6 +58,13 @@ _ORDERED = {
     "vpc_uuid": "vpc:read",
     "volumes": "block_storage:read",
 }
+_CLUSTER_ORDERED = {
+    "tags": "tag:create",
+    "private_network_uuid": "vpc:read",
+    "project_id": "project:read",
+}
+# Without it the passwords of database clusters are left out of every answer.
+VIEW_CREDENTIALS = "database:view_credentials"
 _ACTED = {
     "password_reset": "droplet:admin",
     "rebuild": "droplet:admin",
@@ -82,6 +89,8 @@ def added(method: str, path: str, body: Any) -> frozenset[str]:
         return frozenset()
     if path == "/v2/droplets":
         return frozenset(scope for field, scope in _ORDERED.items() if body.get(field))
+    if path == "/v2/databases":
+        return frozenset(scope for field, scope in _CLUSTER_ORDERED.items() if body.get(field))
     if path.startswith("/v2/droplets/") and path.endswith("/actions"):
         extra = _ACTED.get(str(body.get("type")))
         return frozenset({extra} if extra else ())
@@ -91,4 +100,5 @@ def added(method: str, path: str, body: Any) -> frozenset[str]:
 def every(operations: Iterable[tuple[str, str]]) -> frozenset[str]:
     """All scopes that these operations can ask for."""
     asked = (needed(method, path) for method, path in operations)
-    return frozenset().union(*asked, _ORDERED.values(), _ACTED.values())
+    bodies = (_ORDERED.values(), _CLUSTER_ORDERED.values(), _ACTED.values())
+    return frozenset({VIEW_CREDENTIALS}).union(*asked, *bodies)

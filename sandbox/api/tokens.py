@@ -27,6 +27,9 @@ class Token:
     digest: str
     scopes: frozenset[str] | None
 
+    def may(self, scope: str) -> bool:
+        return self.scopes is None or scope in self.scopes
+
     def require(self, needed: frozenset[str]) -> None:
         """ApiError 403 when a scope is missing; DigitalOcean does not say which."""
         if self.scopes is not None and not needed <= self.scopes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -386,22 +387,28 @@ async def test_what_can_be_ordered_can_be_asked(api: Api) -> None:
 
 
 class Clumsy(RecordClusters):
-    """Clusters that fail to be made at first, and remember what they were asked for."""
+    """Clusters that fail at first, and remember what they were asked for."""
 
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, how: type[Exception] = MachineError) -> None:
         super().__init__()
         self.failures = failures
+        self.how = how
+        self.asked = asyncio.Event()
         self.applied: list[ClusterSpec] = []
         self.removed: list[str] = []
 
     async def apply(self, spec: ClusterSpec) -> None:
+        self.asked.set()
         if self.failures:
             self.failures -= 1
-            raise MachineError("no room")
+            raise self.how("no room")
         self.applied.append(spec)
         await super().apply(spec)
 
     async def remove(self, cluster: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise MachineError("somebody is in there")
         self.removed.append(cluster)
         await super().remove(cluster)
 
@@ -412,14 +419,36 @@ async def clumsy(store: Store, driver: Clumsy) -> Api:
     return Api(cloud, create_app(cloud))
 
 
-async def test_a_cluster_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", [MachineError, TimeoutError])
+async def test_a_cluster_that_fails_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, how: type[Exception]
+) -> None:
     monkeypatch.setattr("sandbox.api.databases._FIRST_WAIT_SECONDS", 0.001)
-    api = await clumsy(Store(":memory:"), Clumsy(failures=2))
+    driver = Clumsy(2, how)
+    api = await clumsy(Store(":memory:"), driver)
 
     cluster = await api.cluster()
 
     assert cluster["status"] == "online"
     assert api.cloud.databases.failures == {}
+    driver.failures = 1
+    await api.call("DELETE", f"/v2/databases/{cluster['id']}")
+    await api.cloud.settled()
+    assert driver.removed == [cluster["id"]]
+    assert api.cloud.databases.every() == []
+    await api.cloud.stop()
+
+
+async def test_why_a_cluster_does_not_come_online_is_told() -> None:
+    driver = Clumsy(failures=100)
+    api = await clumsy(Store(":memory:"), driver)
+    await api.cluster(settle=False)
+    control = Api(api.cloud, api.app, token=CONTROL_TOKEN)
+
+    await driver.asked.wait()
+
+    status = (await control.call("GET", "/_sandbox/status")).body["databases"]
+    assert [(one["status"], one["failure"]) for one in status] == [("creating", "no room")]
     await api.cloud.stop()
 
 
@@ -465,3 +494,31 @@ async def test_the_driver_is_told_everything(api: Api) -> None:
     # Two changes in a row are one piece of work.
     assert len(driver.applied) == 2
     await api.cloud.stop()
+
+
+async def test_a_token_without_the_scope_is_shown_no_password(api: Api) -> None:
+    cluster = await api.cluster()
+    control = Api(api.cloud, api.app, token=CONTROL_TOKEN)
+    scopes = ["database:read", "database:create"]
+    token = (await control.made("/_sandbox/tokens", {"scopes": scopes}))["token"]
+    path = f"/v2/databases/{cluster['id']}"
+    reader = Api(api.cloud, api.app, token=token)
+
+    made = (await reader.made(f"{path}/users", {"name": "app"}))["user"]
+    shown = (await reader.get(path))["database"]
+
+    assert "password" not in made
+    assert shown["private_connection"]["password"] == ""
+    known = (await api.get(path))["database"]
+    assert known["connection"]["password"] not in str(shown)
+    assert known["users"][1]["password"]
+
+
+async def test_an_order_needs_the_scopes_of_what_it_names(api: Api) -> None:
+    control = Api(api.cloud, api.app, token=CONTROL_TOKEN)
+    token = (await control.made("/_sandbox/tokens", {"scopes": ["database:create"]}))["token"]
+    maker = Api(api.cloud, api.app, token=token)
+    body = {"name": "site", "engine": "pg", "region": "lon1", "size": "db-s-1vcpu-1gb", "num_nodes": 1}
+
+    assert (await maker.refused("POST", "/v2/databases", {**body, "tags": ["prod"]})).status == 403
+    assert (await maker.call("POST", "/v2/databases", body)).status == 201

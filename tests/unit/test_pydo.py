@@ -113,3 +113,33 @@ async def test_a_wrong_token_is_refused(cloud: tuple[Api, pydo.Client]) -> None:
             await asyncio.to_thread(stranger.account.get)
 
     assert refused.value.status_code == 401
+
+
+async def test_a_database_from_birth_to_death(cloud: tuple[Api, pydo.Client]) -> None:
+    api, client = cloud
+    order = {"name": "site", "engine": "pg", "region": "lon1", "size": "db-s-1vcpu-2gb", "num_nodes": 1}
+    databases = client.databases
+    made = (await asyncio.to_thread(databases.create_cluster, order))["database"]["id"]
+    await api.cloud.settled()
+
+    def use() -> None:
+        assert databases.get_cluster(made)["database"]["status"] == "online"
+        databases.add(made, {"name": "site"})
+        user = databases.add_user(made, {"name": "app"})["user"]
+        assert databases.get_user(made, "app")["user"]["password"] == user["password"]
+        client.tags.create({"name": "web"})
+        databases.update_firewall_rules(made, {"rules": [{"type": "tag", "value": "web"}]})
+        assert databases.list_firewall_rules(made)["rules"][0]["value"] == "web"
+        assert databases.get_ca(made)["ca"]["certificate"]
+        databases.update_cluster_size(made, {"size": "db-s-1vcpu-2gb", "num_nodes": 2})
+
+    await asyncio.to_thread(use)
+    await api.cloud.settled()
+
+    def end() -> None:
+        assert databases.list_clusters()["databases"][0]["num_nodes"] == 2
+        databases.delete_user(made, "app")
+        databases.destroy_cluster(made)
+        assert not databases.list_clusters().get("databases")
+
+    await asyncio.to_thread(end)

@@ -60,7 +60,7 @@ def _check_name(cluster: Document, name: str, longest: dict[str, int]) -> None:
 
 def list_users(call: Call) -> Answer:
     cluster = named(call)
-    return call.listing("users", cluster["users"], lambda user: user_view(cluster, user))
+    return call.listing("users", cluster["users"], lambda user: user_view(call, cluster, user))
 
 
 def _user(call: Call, cluster: Document) -> Document:
@@ -73,7 +73,7 @@ def _user(call: Call, cluster: Document) -> Document:
 
 def show_user(call: Call) -> Answer:
     cluster = named(call)
-    return Answer(200, {"user": user_view(cluster, _user(call, cluster))})
+    return Answer(200, {"user": user_view(call, cluster, _user(call, cluster))})
 
 
 def create_user(call: Call) -> Answer:
@@ -84,7 +84,7 @@ def create_user(call: Call) -> Answer:
     plugin = _plugin(cluster, body.mysql_settings, DEFAULT_PLUGIN)
     user = account(body.name, "normal", plugin)
     call.cloud.databases.change(cluster["id"], users=[*cluster["users"], user])
-    return Answer(201, {"user": user_view(cluster, user)})
+    return Answer(201, {"user": user_view(call, cluster, user)})
 
 
 def _plugin(cluster: Document, settings: MysqlSettings | None, unset: str) -> str:
@@ -102,7 +102,7 @@ def reset_auth(call: Call) -> Answer:
     new = account(old["name"], old["role"], _plugin(cluster, body.mysql_settings, old["plugin"]))
     users = [new if user["name"] == new["name"] else user for user in cluster["users"]]
     call.cloud.databases.change(cluster["id"], users=users)
-    return Answer(200, {"user": user_view(cluster, new)})
+    return Answer(200, {"user": user_view(call, cluster, new)})
 
 
 def delete_user(call: Call) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from sandbox.api.call import Call
 from sandbox.api.databases import host_names
 from sandbox.api.databases_port import PORT
 from sandbox.store import Document, Store
@@ -13,7 +14,7 @@ DEFAULT_DATABASE = "defaultdb"
 _ADDRESSES = {"mysql": ("mysql", "ssl-mode=REQUIRED"), "pg": ("postgresql", "sslmode=require")}
 
 
-def view(store: Store, cluster: Document) -> Document:
+def view(call: Call, cluster: Document) -> Document:
     names = host_names(cluster)
     shown: Document = {
         "id": cluster["id"],
@@ -28,29 +29,32 @@ def view(store: Store, cluster: Document) -> Document:
         "private_network_uuid": cluster["vpc"],
         "tags": cluster["tags"],
         "db_names": cluster["db_names"],
-        "users": [user_view(cluster, user) for user in cluster["users"]],
+        "users": [user_view(call, cluster, user) for user in cluster["users"]],
         "maintenance_window": {**cluster["maintenance"], "pending": False, "description": []},
-        "project_id": _project(store, cluster),
+        "project_id": _project(call.store, cluster),
         "storage_size_mib": cluster["storage_size_mib"],
-        "connection": _connection(cluster, names["host"]),
-        "private_connection": _connection(cluster, names["private_host"]),
+        "connection": _connection(call, cluster, names["host"]),
+        "private_connection": _connection(call, cluster, names["private_host"]),
     }
     if names["standby_host"]:
-        shown["standby_connection"] = _connection(cluster, names["standby_host"])
-        shown["standby_private_connection"] = _connection(cluster, names["private_standby_host"])
+        shown["standby_connection"] = _connection(call, cluster, names["standby_host"])
+        shown["standby_private_connection"] = _connection(call, cluster, names["private_standby_host"])
     return shown
 
 
-def user_view(cluster: Document, user: Document) -> Document:
-    shown = {name: user[name] for name in ("name", "role", "password")}
+def user_view(call: Call, cluster: Document, user: Document) -> Document:
+    shown = {"name": user["name"], "role": user["role"]}
+    if call.sees_credentials:
+        shown["password"] = user["password"]
     if cluster["engine"] == "mysql":
         shown["mysql_settings"] = {"auth_plugin": user["plugin"]}
     return shown
 
 
-def _connection(cluster: Document, host: str) -> Document:
+def _connection(call: Call, cluster: Document, host: str) -> Document:
     administrator = cluster["users"][0]
-    user, password = administrator["name"], administrator["password"]
+    user = administrator["name"]
+    password = administrator["password"] if call.sees_credentials else ""
     scheme, tls = _ADDRESSES[cluster["engine"]]
     return {
         "uri": f"{scheme}://{quote(user)}:{quote(password)}@{host}:{PORT}/{DEFAULT_DATABASE}?{tls}",

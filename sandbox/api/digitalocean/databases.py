@@ -67,7 +67,7 @@ class Maintenance(Body):
 def list_all(call: Call) -> Answer:
     tag = call.query.get("tag_name")
     found = [one for one in call.store.all("database") if tag is None or tags.has(one, tag)]
-    return call.listing("databases", found, lambda cluster: view(call.store, cluster))
+    return call.listing("databases", found, lambda cluster: view(call, cluster))
 
 
 def named(call: Call) -> Document:
@@ -86,7 +86,7 @@ def ready(call: Call) -> Document:
 
 
 def show(call: Call) -> Answer:
-    return Answer(200, {"database": view(call.store, named(call))})
+    return Answer(200, {"database": view(call, named(call))})
 
 
 def create(call: Call) -> Answer:
@@ -128,7 +128,7 @@ def create(call: Call) -> Answer:
         _assign(call, body.project_id, cluster)
     cloud.databases.begin(cluster)
     tags.note_tagged(call.store, cluster["tags"], "databases", f"/v2/databases/{key}")
-    return Answer(201, {"database": view(call.store, cluster)})
+    return Answer(201, {"database": view(call, cluster)})
 
 
 def account(name: str, role: str, plugin: str) -> Document:

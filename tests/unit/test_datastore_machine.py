@@ -12,7 +12,7 @@ import pytest
 from fleet.config import Inbound, MachineConfig
 from fleet.datastore import RECORDS, Record
 from fleet.datastore_s3 import StoreError
-from fleet.machine import datastore_memory, datastore_publish, peers, places, role_sets
+from fleet.machine import address, datastore_memory, datastore_publish, peers, places, role_sets
 from fleet.machine.datastore_follow import follow
 from fleet.machine.datastore_publish import own_name, publish
 from fleet.machine.datastore_view import Known, UnbelievableError, View
@@ -57,8 +57,6 @@ def host(tmp_path: Path) -> FakeHost:
     host.lay(places.RELEASE, "FLOTILLA_RELEASE=v1\n")
     host.lay(datastore_publish.INSTANCE, '{"v1": {"local_hostname": "web-1-3fa2c1b"}}')
     host.answer("ip -json address show scope global", CARD % ("198.18.0.1", "10.20.0.2"))
-    host.answer("ip -json -4 route show default", '[{"dst": "default", "dev": "eth0"}]')
-    host.answer("ip -json -4 address show dev eth0", CARD % ("198.18.0.1", "10.16.0.5"))
     return host
 
 
@@ -114,11 +112,19 @@ def test_without_a_name_from_the_cloud_the_slot_is_the_name(tmp_path: Path, text
     assert own_name(host, WEB) == "web-1"
 
 
-@pytest.mark.parametrize("route", ["", "[]", '[{"dst": "default"}]'])
-def test_a_machine_without_a_public_address_says_so(host: FakeHost, store: SmallS3, route: str) -> None:
-    host.answer("ip -json -4 route show default", route)
-    run(host, store)
-    assert json.loads(store.objects[OWN.key].body)["address"] == ""
+@pytest.mark.parametrize(
+    ("addresses", "public"),
+    [
+        (("10.20.0.2", "10.16.0.5"), ""),
+        (("10.16.0.5", "203.0.113.5"), "203.0.113.5"),
+        (("2001:db8::1", "10.20.0.2"), ""),
+    ],
+)
+def test_the_public_address_is_none_of_a_private_network(
+    host: FakeHost, addresses: tuple[str, str], public: str
+) -> None:
+    host.answer("ip -json address show scope global", CARD % addresses)
+    assert address.public(host, MEMBER.network) == public
 
 
 def test_when_the_store_is_away_or_lies_the_last_view_stays(host: FakeHost, store: SmallS3) -> None:

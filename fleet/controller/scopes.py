@@ -17,8 +17,9 @@ from fleet.controller.world import World
 from fleet.errors import FleetError
 from fleet.web_api import ApiError, Json, WebApi
 
-# No droplet has this number, and no record this id.
+# No droplet has this number, and no private network or record these ids.
 NOBODY: Final = 1
+NO_VPC: Final = "00000000-0000-4000-8000-000000000000"
 NO_RECORD: Final = "0" * 32
 # https://developers.cloudflare.com/fundamentals/api/troubleshooting/
 REFUSED: Final = frozenset({401, 403})
@@ -38,7 +39,12 @@ CLOUD: Final = (
     Right("droplet:read", "GET", "/v2/droplets?per_page=1"),
     # Refused for what it lacks, after the token was found good.
     Right("droplet:create", "POST", "/v2/droplets", {}),
+    # What a burst member is made with, beyond its size and its image.
+    Right("tag:create", "POST", "/v2/droplets", {"tags": ["nobody"]}),
+    Right("ssh_key:read", "POST", "/v2/droplets", {"ssh_keys": [NOBODY]}),
+    Right("vpc:read", "POST", "/v2/droplets", {"vpc_uuid": NO_VPC}),
     Right("droplet:update", "POST", f"/v2/droplets/{NOBODY}/actions", {"type": "power_cycle"}),
+    Right("droplet:admin", "POST", f"/v2/droplets/{NOBODY}/actions", {"type": "rebuild", "image": NOBODY}),
     Right("droplet:delete", "DELETE", f"/v2/droplets/{NOBODY}"),
     Right("actions:read", "GET", f"/v2/actions/{NOBODY}"),
 )

@@ -18,6 +18,7 @@ from sandbox.dns import DnsRecord
 from sandbox.machines.port import MachineError
 
 _log = logging.getLogger(__name__)
+_LONGEST_WAIT_SECONDS = 30.0
 
 
 class MachineClusters:
@@ -93,14 +94,19 @@ class MachineClusters:
                 self._tasks.spawn(f"recover cluster {spec.id}", self._recover(spec.id))
 
     async def _recover(self, cluster: str) -> None:
-        async with self._turns[cluster]:
-            # Until none of them has died meanwhile.
-            while (spec := self._specs.get(cluster)) is not None and not self._whole(spec):
+        """Until all nodes run, those too that die meanwhile; what fails is tried again, at once after any progress."""
+        wait, served = 0.0, self._serving.get(cluster)
+        while (spec := self._specs.get(cluster)) is not None and not self._whole(spec):
+            async with self._turns[cluster]:
                 try:
                     await self._settle(spec)
                 except MachineError as error:
                     _log.error("cluster %s (%s) did not recover: %s", spec.name, cluster, error)
-                    return
+            if self._serving.get(cluster) != served:
+                wait, served = 0.0, self._serving.get(cluster)
+            elif not self._whole(spec):
+                await asyncio.sleep(wait)
+                wait = min(2 * wait + 1, _LONGEST_WAIT_SECONDS)
 
     async def _settle(self, spec: ClusterSpec) -> None:
         """Clients first: a standby that runs takes over before anything is booted."""
@@ -115,7 +121,7 @@ class MachineClusters:
         """The node to serve: the one that does unless it is to go or to have another size."""
         record = self._records.read(spec.id)
         current = next((node for node in spec.nodes if node.id == record.primary), None)
-        if current is not None and record.nodes.get(current.id) == spec.memory_mib:
+        if current is not None and record.nodes.get(current.id) == _size(spec):
             return current.id
         if (spare := self._standby(spec)) is not None:
             return spare.id
@@ -131,7 +137,7 @@ class MachineClusters:
         wanted = {node.id for node in spec.nodes}
         unwanted = [node for node in record.nodes if node not in wanted]
         await _all(*(self._machines.destroy(node) for node in unwanted))
-        nodes = {node: memory for node, memory in record.nodes.items() if node in wanted}
+        nodes = {node: size for node, size in record.nodes.items() if node in wanted}
         self._records.write(spec.id, replace(record, nodes=nodes))
         await _all(*(self._boot(spec, node) for node in spec.nodes))
 
@@ -143,7 +149,7 @@ class MachineClusters:
         """A node that runs, with the size it should have, and has no data yet."""
         record = self._records.read(spec.id)
         for node in spec.nodes:
-            right = record.nodes.get(node.id) == spec.memory_mib and self._machines.running(node.id)
+            right = record.nodes.get(node.id) == _size(spec) and self._machines.running(node.id)
             if right and node.id != record.primary:
                 return node
         return None
@@ -157,18 +163,18 @@ class MachineClusters:
     async def _boot(self, spec: ClusterSpec, node: DatabaseNode) -> None:
         """Have it run with the size of the spec."""
         running = self._machines.running(node.id)
-        if running and self._records.read(spec.id).nodes.get(node.id) == spec.memory_mib:
+        if running and self._records.read(spec.id).nodes.get(node.id) == _size(spec):
             return
         if running:
             await self._machines.stop(node.id, graceful=True)
-        self._note(spec.id, node.id, 0)
+        self._note(spec.id, node.id, "")
         await self._nodes.start(spec, node)
-        self._note(spec.id, node.id, spec.memory_mib)
+        self._note(spec.id, node.id, _size(spec))
 
-    def _note(self, cluster: str, node: int, memory: int) -> None:
+    def _note(self, cluster: str, node: int, size: str) -> None:
         """Written before it boots, so that none is ever forgotten; without a size it counts as not ready."""
         record = self._records.read(cluster)
-        self._records.write(cluster, replace(record, nodes={**record.nodes, node: memory}))
+        self._records.write(cluster, replace(record, nodes={**record.nodes, node: size}))
 
     async def _promote(self, spec: ClusterSpec, node: int) -> None:
         """Bring the data to a node and have it serve."""
@@ -192,6 +198,11 @@ class MachineClusters:
         await self._nodes.furnish(spec, node, record)
         users = tuple(user.name for user in spec.users)
         self._records.write(spec.id, replace(record, users=users, databases=spec.databases))
+
+
+def _size(spec: ClusterSpec) -> str:
+    """What a node is given at its start: another memory or disk needs another start."""
+    return f"{spec.memory_mib} MiB, {spec.disk_gib} GiB"
 
 
 async def _all(*work: Awaitable[None]) -> None:

@@ -24,8 +24,6 @@ class NodeMachines(Machines, Protocol):
     async def execute(self, machine: int, *command: str, text: str = "") -> str:
         """Run a command inside as root with `text` on standard input; its output, or MachineError."""
 
-    async def resize_volume(self, volume: VolumeSpec) -> None: ...
-
 
 class NodeNetwork(Protocol):
     """The network as far as nodes need it."""
@@ -64,7 +62,6 @@ class Nodes:
         """Have it serve the cluster's data; it does already when nothing happens."""
         unit = ENGINES[spec.engine].unit
         if await self._active(node, unit):
-            await self._grow(spec, node)
             return
         await self._machines.attach_volume(node, volume_of(spec))
         await self._certify(spec, node)
@@ -84,11 +81,6 @@ class Nodes:
             await self._machines.execute(node, *engine.client, text=engine.statements(spec, before))
         except MachineError as error:
             raise MachineError(without_secrets(str(error), spec)) from None
-
-    async def _grow(self, spec: ClusterSpec, node: int) -> None:
-        volume = volume_of(spec)
-        await self._machines.resize_volume(volume)
-        await self._machines.execute(node, "resize2fs", f"/dev/disk/by-id/scsi-0DO_Volume_{volume.name}")
 
     async def _certify(self, spec: ClusterSpec, node: int) -> None:
         names = (spec.host, spec.private_host, spec.standby_host, spec.private_standby_host)

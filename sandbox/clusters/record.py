@@ -15,7 +15,7 @@ class ClusterRecord:
     """The node that has the data volume, or is about to get it, and what was made so far."""
 
     primary: int | None = None
-    nodes: Mapping[int, int] = field(default_factory=dict)  # memory in MiB by node
+    nodes: Mapping[int, str] = field(default_factory=dict)  # the size each has; "" before it runs
     users: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
 
@@ -37,7 +37,7 @@ class ClusterRecords:
             return ClusterRecord()
         return ClusterRecord(
             primary=facts["primary"],
-            nodes={int(node): memory for node, memory in facts["nodes"].items()},
+            nodes={int(node): size for node, size in facts["nodes"].items()},
             users=tuple(facts["users"]),
             databases=tuple(facts["databases"]),
         )

@@ -57,7 +57,9 @@ def find(cache: Path) -> DatabaseImage | None:
     return _image(max(usable, key=lambda build: float(build["built_at"]))) if usable else None
 
 
-async def build(cache: Path, progress: Progress, *, package_port: int | None = None) -> DatabaseImage:
+async def build(
+    cache: Path, progress: Progress, *, package_port: int | None = None, force: bool = False
+) -> DatabaseImage:
     """The image for this recipe: the one in the cache, else built now (half a minute, and the distribution image first
     if that is missing).
 
@@ -72,7 +74,7 @@ async def build(cache: Path, progress: Progress, *, package_port: int | None = N
         for leftover in store.glob(".build-*"):
             await asyncio.to_thread(shutil.rmtree, leftover)
         manifest = store / recipe.digest / "image.json"
-        if manifest.is_file():
+        if manifest.is_file() and not force:
             return _image(json.loads(manifest.read_text()) | {"place": manifest.parent})
         return await _build(store, recipe, package_port, progress)
 

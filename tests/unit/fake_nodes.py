@@ -88,10 +88,6 @@ class FakeNodes:
         self.attached.pop(volume, None)
         self._done()
 
-    async def resize_volume(self, volume: VolumeSpec) -> None:
-        self._call(f"resize {volume.id} to {volume.size_gib}")
-        self._done()
-
     async def execute(self, machine: int, *command: str, text: str = "") -> str:
         self._call(f"{' '.join(command)} in {machine}")
         if machine not in self.on:

@@ -15,7 +15,9 @@ from cloudinit.roles.common import Machine
 from fleet.config import MachineConfig
 
 PACKAGES: Final = (
+    "autossh",
     "gunicorn",
+    "libnss-systemd",  # ssh asks for the name of the user it runs as
     "nginx",
     "python3-cryptography",
     "python3-flask",
@@ -30,7 +32,12 @@ UNITS: Final = (
     "flotilla-edge-ranges.timer",
 )
 # Started at boot too, by those members alone that have what they need.
-FAILOVER_UNITS: Final = ("flotilla-failover.service", "flotilla-failover.path")
+ARRANGED_UNITS: Final = (
+    "flotilla-failover.service",
+    "flotilla-failover.path",
+    "flotilla-tunnel.service",
+    "flotilla-tunnel-check.timer",
+)
 PEER_PORT: Final = 8101  # fleet/machine/nginx.py
 PROCESSES: Final = ("ssh.service", "nftables.service", *UNITS)
 PORTS: Final = (22, common.SITE_PORT, PEER_PORT)
@@ -77,7 +84,7 @@ def bake(image: WebImage) -> str:
 
 def files(image: WebImage) -> list[File]:
     """Every file of the image that is no package's."""
-    units = (*UNITS, *FAILOVER_UNITS)
+    units = (*UNITS, *ARRANGED_UNITS)
     return [*common.image_files(["web"], units, [*PACKAGES, *image.packages]), *image.release.files]
 
 

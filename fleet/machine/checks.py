@@ -20,6 +20,7 @@ from fleet.machine import (
     mysql,
     places,
     postgresql,
+    tunnel,
 )
 from fleet.machine.host import Clock, Host, MachineError
 from fleet.machine.nginx import LOCAL_PORT, visited_name
@@ -67,10 +68,10 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
         return [
             *common,
             Check("tls", lambda: tls(host, settings), 15, lambda: ("nginx",)),
+            *_arranged(host, settings),
             Check("live", lambda: answers(settings, settings.live_path), units=lambda: SITE_UNITS),
             Check("app", lambda: answers(settings, settings.ready_path), units=lambda: SITE_UNITS),
             Check("fence", lambda: fence(host, clock), 30, lambda: ("flotilla-fence",)),
-            *([_failover(host)] if host.path(f"{places.SECRETS}/peer.key").exists() else []),
         ]
     if machine.role == "autoscaler":
         return [
@@ -81,13 +82,19 @@ def checks_for(host: Host, clock: Clock, machine: MachineConfig, settings: Setti
     return [*common, Check("database", lambda: database(host, settings.database), units=lambda: (unit,))]
 
 
-def _failover(host: Host) -> Check:
-    """Members that stand in for each other."""
+def _arranged(host: Host, settings: Settings) -> list[Check]:
+    """What not every member has: peers that stand in for it, and a tunnel to its database."""
 
-    def running() -> str | None:
+    def standing_in() -> str | None:
         return processes(host, failover.UNITS) or ports(host, [failover.PORT])
 
-    return Check("failover", running, 30, lambda: failover.UNITS)
+    checks = []
+    if host.path(f"{places.SECRETS}/peer.key").exists():
+        checks.append(Check("failover", standing_in, 30, lambda: failover.UNITS))
+    database = settings.database
+    if database and database.tunnel:
+        checks.append(Check("tunnel", lambda: tunnel.sign_of_life(database), 30, lambda: (tunnel.SERVICE,)))
+    return checks
 
 
 def cloud_init(host: Host) -> str | None:

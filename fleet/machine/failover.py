@@ -152,20 +152,12 @@ def write(host: Host) -> str:
 
 def follow(host: Host, *, wanted: bool, changed: bool) -> list[str]:
     """Make its units run when they are `wanted`, with what members show each other, which has `changed` or not."""
-    done: list[str] = []
     if not wanted and not changed:
-        return done
-    for unit in UNITS:
-        active = units.active(host, unit)
-        if active and (not wanted or (changed and unit == SERVICE)):
-            verb, said = ("restart", "restarted") if wanted else ("stop", "stopped")
-        elif wanted and not active:
-            verb, said = "start", "started"
-        else:
-            continue
-        units.act(host, verb, unit)
-        done.append(f"{unit} {said}")
-    return done
+        return []
+    return [
+        *units.follow(host, [SERVICE], wanted=wanted, changed=changed),
+        *units.follow(host, [FOLLOWER], wanted=wanted, changed=False),
+    ]
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fleet.config import Bundle, DatabaseSettings, MachineConfig
-from fleet.machine import certificate, edge_set, failover, nginx, nginx_process, places, units
+from fleet.machine import certificate, edge_set, failover, nginx, nginx_process, places, tunnel, units
 from fleet.machine.host import Clock, Host, MachineError
 
 GUARDS: Final = ("flotilla-fence.service", "flotilla-edge-ranges.timer")
@@ -45,6 +45,7 @@ class WebRole:
             key=certificate.KEY if own else nginx.FROM_FILE,
             with_peers="peer.key" in bundle.secrets,
         )
+        files |= tunnel.render(bundle.settings.database)
         files[EDGE_RANGES] = json.dumps(bundle.settings.edge_ranges) + "\n"
         files["app.env"] = self._environment(bundle.settings.database)
         for name in ("database-password", "database-ca.pem"):
@@ -72,6 +73,7 @@ class WebRole:
         if new_ranges:
             edge_set.lay(self._host, ranges)
         self._host.must("nft", "--file", str(self._host.path(edge_set.RULES)))
+        done += tunnel.follow(self._host, bundle.settings, changed)
         if units.active(self._host, "flotilla-app.service"):
             if any(name == "app.env" or name.startswith("app/") for name in changed):
                 # The socket stays open and queues, so a restart loses no request.

@@ -1,4 +1,7 @@
-"""Two real members that stand in for each other: what one's app fails, the other answers, and nothing happens twice."""
+"""Two real members that stand in for each other: what one's app fails, the other answers, and nothing happens twice.
+
+Then one of them is a gateway, and the other has a tunnel through it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ import pytest_asyncio
 
 from cloudinit import release, roles
 from fleet import commands
-from fleet.identity import Identity
+from fleet.config import Bundle, DatabaseSettings, TunnelSettings
+from fleet.identity import Identity, SshKeyPair
 from fleet.machine import failover
 from sandbox.network.vantage import Answer
 from tests.machine_lab import until
@@ -66,23 +70,23 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def told(lab: RoleLab) -> Bundle:
+    """What both members are told."""
+    shown, bundle = IDENTITY.peer_certificate(), lab.guarded_bundle()
+    pair = {"peer.crt": shown.certificate_pem, "peer.key": shown.private_key_pem}
+    secrets = {**bundle.secrets, **pair, "peer-ca.pem": IDENTITY.authority().certificate_pem}
+    return replace(bundle, secrets=secrets)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def members(lab: RoleLab, tmp_path_factory: pytest.TempPathFactory) -> tuple[Guest, Guest]:
     directory = tmp_path_factory.mktemp("app")
     (directory / "tells.py").write_text(APP)
     image = roles.WebImage(release=release.from_directory(directory, "tells:app"))
-    shown = IDENTITY.peer_certificate()
-    bundle = lab.guarded_bundle()
-    secrets = {
-        **bundle.secrets,
-        "peer.crt": shown.certificate_pem,
-        "peer.key": shown.private_key_pem,
-        "peer-ca.pem": IDENTITY.authority().certificate_pem,
-    }
 
     async def made(number: int) -> Guest:
         guest = await lab.web(number, f"web-{number}", image)
-        await deliver(guest, roles.web.archive(image), replace(bundle, secrets=secrets))
+        await deliver(guest, roles.web.archive(image), told(lab))
         await guest.run(commands.GATE)
         return guest
 
@@ -312,3 +316,115 @@ async def test_strangers_get_nothing_from_a_member(
         assert said.exit_code != 0
         assert re.search(reason, said.output), said.output
     await first.run("rm /run/edge.pem")
+
+
+NAME = "private-db.example.com"
+# What stands for the database greets as MariaDB does.
+GREETER = """\
+import socketserver
+
+class Greeter(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.sendall(b"J")
+        self.request.recv(1)
+
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", 3306), Greeter).serve_forever()
+"""
+SSHD = f"""\
+Port 2222
+HostKey /run/gateway/host_key
+PidFile none
+AuthorizedKeysFile /run/gateway/authorized_keys
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+AllowUsers tunnel
+PermitOpen {NAME}:3306
+PermitTTY no
+"""
+
+
+async def play_gateway(gateway: Guest, key: SshKeyPair, host_key: SshKeyPair) -> None:
+    """An sshd of its own on a member, as on a bastion that lets its users reach the database and nothing else."""
+    for name, content in (
+        ("sshd_config", SSHD),
+        ("host_key", host_key.private_openssh),
+        ("authorized_keys", f"restrict,port-forwarding {key.public_openssh}\n"),
+        ("greeter.py", GREETER),
+    ):
+        await gateway.run(f"umask 022; mkdir -p /run/gateway; cat > /run/gateway/{name}", content)
+    await gateway.run(
+        f"""set -e
+        useradd --system --shell /usr/sbin/nologin --password '*' tunnel
+        chmod 0600 /run/gateway/host_key; echo '127.0.0.1 {NAME}' >> /etc/hosts
+        nft insert rule inet flotilla input tcp dport 2222 accept
+        systemd-run --quiet --unit=greeter python3 /run/gateway/greeter.py
+        systemd-run --quiet --unit=gateway /usr/sbin/sshd -D -e -f /run/gateway/sshd_config
+        """
+    )
+
+
+async def greeted(member: Guest) -> bool:
+    """The database's name leads to it."""
+    said = await member.attempt(f"timeout 2 bash -c 'head -c 1 < /dev/tcp/{NAME}/3306'")
+    return said.output == "J"
+
+
+async def test_a_tunnel_is_kept_and_trusts_its_gateway_alone(
+    lab: RoleLab, members: tuple[Guest, Guest]
+) -> None:
+    member, gateway = members
+    key, right, wrong = (IDENTITY.host_key(name) for name in ("tunnel", "gateway", "stranger"))
+    await play_gateway(gateway, key, right)
+
+    def through(host_key: SshKeyPair) -> str:
+        tunnel = TunnelSettings(
+            host=gateway.private_address,
+            port=2222,
+            user="tunnel",
+            host_key=host_key.public_openssh.rpartition(" ")[0],
+        )
+        database = DatabaseSettings(
+            engine="mysql", host=NAME, port=3306, name="site", user="site", tunnel=tunnel
+        )
+        secrets = {
+            "database-password": "unused",
+            "database-ca.pem": IDENTITY.authority().certificate_pem,
+            "tunnel-key": key.private_openssh,
+        }
+        bundle = told(lab)
+        settings = replace(bundle.settings, database=database)
+        return replace(bundle, settings=settings, secrets={**bundle.secrets, **secrets}).to_json()
+
+    await member.run(commands.RECEIVE, through(wrong))
+    said = await member.attempt(f"{commands.GATE} --patience 3")
+    assert "FAIL tunnel" in said.output
+    assert "Host key verification failed" in said.output, said.output
+    assert not await greeted(member)
+    await member.run(commands.RECEIVE, through(right))
+    await member.run(commands.GATE)
+    assert await greeted(member)
+    await member.run("systemd-analyze security --no-pager --threshold=25 flotilla-tunnel.service >/dev/null")
+
+    # One after the other: the session is cut, autossh is killed, ssh hangs.
+    for hurt, mend in (
+        (f"{gateway.slot}: pkill -KILL -u tunnel", ""),
+        (f"{member.slot}: systemctl kill --signal=KILL flotilla-tunnel.service", ""),
+        (f"{member.slot}: pkill -STOP -x ssh", "systemctl start flotilla-tunnel-check.service"),
+    ):
+        slot, _, command = hurt.partition(": ")
+        await (gateway if slot == gateway.slot else member).run(command)
+        began = time.monotonic()
+        await member.run(mend or "true")
+        await until(lambda: greeted(member), 30)
+        print(f"{command}: greeted again after {time.monotonic() - began:.1f} s")
+    journal = await member.run(
+        "journalctl --no-pager --boot --unit=flotilla-tunnel-check.service --output=cat"
+    )
+    assert "opened anew" in journal
+
+    await member.run(commands.RECEIVE, told(lab).to_json())
+    assert (await member.attempt(f"getent hosts {NAME}")).exit_code != 0
+    await member.run("! systemctl is-active --quiet flotilla-tunnel.service")
+    await member.run(commands.GATE)

@@ -202,7 +202,7 @@ def fault(
     ],
     home: Home = None,
 ) -> None:
-    """Break a machine, to rehearse what happens then. A cluster loses its primary node; it only takes `kill`."""
+    """Break a machine, to rehearse what happens then. `kill` takes a cluster's primary node, `isolate` all of them."""
     _say(f"{kind}: {client.Control.of(_running(home)).inflict(name, kind)}")
 
 

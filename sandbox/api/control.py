@@ -26,10 +26,6 @@ class MachineFault(Body):
     kind: Literal["kill", "isolate", "heal"]
 
 
-class DatabaseFault(Body):
-    kind: Literal["kill"]
-
-
 def guarded(token: str, handler: Handler) -> Handler:
     """A control handler that asks for the control token and turns ApiErrors into answers."""
 
@@ -167,14 +163,19 @@ class Control:
         }
 
     async def _database_fault(self, request: Request) -> Response:
-        """kill cuts the power of the primary node of the cluster that the path names, by id or by name."""
+        """The same for a cluster: kill cuts the power of its primary node, isolate pulls the cables of all of them."""
         wanted = request.path_params["database"]
-        parse(DatabaseFault, await _json(request))
+        kind = parse(MachineFault, await _json(request)).kind
         clusters = self._cloud.store.all("database")
         cluster = next((one for one in clusters if wanted in (one["id"], one["name"])), None)
         if cluster is None:
             raise not_found(f"there is no database cluster {wanted}")
-        await self._cloud.databases.driver.kill_primary(cluster["id"])
+        if kind == "kill":
+            await self._cloud.databases.driver.kill_primary(cluster["id"])
+        else:
+            for node in cluster["nodes"]:
+                self._cloud.isolate(node["id"], isolated=kind == "isolate")
+            await self._cloud.fabric.applied()
         return Response(status_code=204)
 
     def _droplet(self, request: Request) -> Document:

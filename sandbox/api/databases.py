@@ -72,6 +72,8 @@ class Databases:
             for event in store.all("database_event"):
                 if event["cluster"] == key:
                     store.delete("database_event", event["id"])
+            for node in cluster["nodes"]:
+                store.delete("isolated", node["id"])
         self._cloud.fabric.changed()
         self._spawn_removal(key)
 

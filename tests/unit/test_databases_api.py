@@ -376,6 +376,24 @@ async def test_a_killed_primary_is_followed_by_a_standby(api: Api) -> None:
     assert (await control.call("POST", "/_sandbox/databases/none/fault", {"kind": "kill"})).status == 404
 
 
+async def test_a_cluster_is_cut_off_and_comes_back(api: Api) -> None:
+    cluster = await api.cluster(**TWO_NODES)
+    control = Api(api.cloud, api.app, token=CONTROL_TOKEN)
+    path = f"/_sandbox/databases/{cluster['id']}/fault"
+
+    await control.call("POST", path, {"kind": "isolate"})
+    away = [one.isolated for one in attachments(api, cluster)]
+    await control.call("POST", path, {"kind": "heal"})
+    back = [one.isolated for one in attachments(api, cluster)]
+    await control.call("POST", path, {"kind": "isolate"})
+    await api.call("DELETE", f"/v2/databases/{cluster['id']}")
+    await api.cloud.settled()
+
+    assert (away, back) == ([True, True], [False, False])
+    assert api.cloud.store.all("isolated") == []
+    assert (await control.call("POST", path, {"kind": "kill"})).status == 404
+
+
 async def test_what_can_be_ordered_can_be_asked(api: Api) -> None:
     offer = (await api.get("/v2/databases/options"))["options"]
 

@@ -229,6 +229,8 @@ def resize(call: Call) -> Answer:
     if sizes[body.size]["memory"] < sizes[cluster["size"]]["memory"]:
         raise unprocessable(f"size: nodes cannot become smaller; they are {cluster['size']}")
     storage = max(storage, cluster["storage_size_mib"])
+    for gone in cluster["nodes"][body.num_nodes :]:
+        call.store.delete("isolated", gone["id"])
     cloud.databases.change(
         cluster["id"],
         status="resizing",

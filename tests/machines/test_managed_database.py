@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 
 from sandbox.network.vantage import Answer, Vantage
+from sandbox.paths import SandboxPaths
+from sandbox.processes import ProcessId
 from tests.database_client import DatabaseClient, Login
 from tests.live_sandbox import LiveSandbox, live_sandbox
 
@@ -227,6 +231,29 @@ def test_it_comes_back_with_the_sandbox(place: Place, mysql: str) -> None:
     login = replace(place.login(mysql), database="visits")
     answering(place, login)
     assert place.client(place.friend).value(login, "SELECT COUNT(*) FROM visit;") == "11"
+
+
+def test_a_killed_daemon_finds_its_clusters_at_work(place: Place, mysql: str) -> None:
+    nodes = place.addresses(mysql)
+    before = [place.sandbox.inside.init(node) for node in nodes]
+    daemon = ProcessId.read(SandboxPaths(place.sandbox.home).daemon_pid)
+    assert daemon is not None
+    os.kill(daemon.pid, signal.SIGKILL)
+    asyncio.run(daemon.wait())
+    place.sandbox.up()
+    answering(place, place.login(mysql))
+    assert [place.sandbox.inside.init(node) for node in nodes] == before
+
+
+def test_cables_that_are_pulled_cost_clients_time_and_nothing_else(place: Place, mysql: str) -> None:
+    client, login = place.client(place.friend), replace(place.login(mysql), database="visits")
+    primary = place.machines_of(mysql)["primary"]
+    place.sandbox.control("POST", f"databases/{mysql}/fault", {"kind": "isolate"})
+    assert place.probe(place.friend, place.addresses(mysql)[primary]["private"]) is Answer.SILENT
+    place.sandbox.control("POST", f"databases/{mysql}/fault", {"kind": "heal"})
+    answering(place, login)
+    assert place.machines_of(mysql)["primary"] == primary
+    assert client.value(login, "SELECT COUNT(*) FROM visit;") == "11"
 
 
 def test_postgresql_alike(place: Place) -> None:

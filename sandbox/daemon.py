@@ -137,7 +137,11 @@ async def _open(
     app = create_app(
         cloud,
         extra_routes=cloudflare.routes(store, settings, requests_per_window=window),
-        control_routes=[*site_routes(world), *world.control_routes()],
+        control_routes=[
+            *site_routes(world),
+            *cloudflare.token_routes(store),
+            *world.control_routes(),
+        ],
         status=world.status,
     )
     server = make_server(app, config.port)

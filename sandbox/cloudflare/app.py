@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,8 +16,9 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from sandbox.cloudflare import origin_ca, origin_pulls, records, zone_settings, zones
 from sandbox.cloudflare.envelope import ApiError, answer, json_object, page, refuse_unknown
-from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW, RateLimit, check_token
+from sandbox.cloudflare.guard import REQUESTS_PER_WINDOW, RateLimit
 from sandbox.cloudflare.ranges import ip_ranges
+from sandbox.cloudflare.tokens import Tokens
 from sandbox.disk import DiskFullError
 from sandbox.store import Document, Store
 
@@ -86,17 +86,18 @@ def routes(
     `requests_per_window`: calls in five minutes until all are refused for five more; None lifts the limit.
     `now`: seconds since the epoch, by which certificates reach the edge.
     """
-    api = _Api(store, settings, now)
+    api, tokens = _Api(store, settings, now), Tokens(store, settings.cloudflare_token)
     limit = RateLimit(requests_per_window, clock)
 
-    def guarded(handler: _Handler) -> _Handler:
+    def guarded(handler: _Handler, path: str) -> _Handler:
         async def call(request: Request) -> Response:
             limit.admit()
-            check_token(request, settings.cloudflare_token)
+            token = request.state.token = tokens.of(request)
             if request.method not in ("GET", "DELETE"):
                 store.disk.require()
             for kind in ("account", "zone", "record"):
                 _check_identifier(request, request.path_params.get(kind))
+            token.require(request.method, path, request.path_params.get("zone"))
             return await handler(request)
 
         return call
@@ -104,7 +105,7 @@ def routes(
     served = []
     for (method, path), name in ROUTES.items():
         handler: _Handler = getattr(api, name)
-        served.append(Route(path, handler if path in _PUBLIC else guarded(handler), methods=[method]))
+        served.append(Route(path, handler if path in _PUBLIC else guarded(handler, path), methods=[method]))
     application = Starlette(
         routes=served,
         exception_handlers={ApiError: _refuse, DiskFullError: _no_room, HTTPException: _no_such_route},
@@ -121,7 +122,7 @@ class _Api:
         self._now = now
 
     async def verify_token(self, request: Request) -> Response:
-        token = hashlib.sha256(self._settings.cloudflare_token.encode()).hexdigest()[:32]
+        token = request.state.token.digest[:32]
         note = {"code": 10000, "message": "This API Token is valid and active", "type": None}
         return answer({"id": token, "status": "active"}, messages=[note])
 
@@ -139,6 +140,8 @@ class _Api:
 
     async def list_zones(self, request: Request) -> Response:
         found = zones.matching(self._store, dict(request.query_params))
+        # A token of some zones does not learn of the others.
+        found = [zone for zone in found if request.state.token.sees(zone["id"])]
         return page(request, found, default=20, least=5, most=50)
 
     async def create_zone(self, request: Request) -> Response:

@@ -1,13 +1,9 @@
-"""Who may call the API, and how often."""
+"""How often the API may be called."""
 
 from __future__ import annotations
 
-import hmac
 import math
-import re
 from collections.abc import Callable
-
-from starlette.requests import Request
 
 from sandbox.cloudflare.envelope import ApiError
 
@@ -15,26 +11,6 @@ from sandbox.cloudflare.envelope import ApiError
 # then every call is refused for the next five minutes.
 REQUESTS_PER_WINDOW = 1200
 WINDOW_SECONDS = 300.0
-_TOKEN = re.compile(r"Bearer [0-9A-Za-z_-]{40,80}")
-
-
-def check_token(request: Request, token: str) -> None:
-    """Refuse a request that does not carry the account's API token."""
-    header = request.headers.get("authorization")
-    if header is None:
-        raise ApiError(400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")
-    if not _TOKEN.fullmatch(header):
-        raise ApiError(
-            400,
-            6003,
-            "Invalid request headers",
-            chain=[(6111, "Invalid format for Authorization header")],
-        )
-    if hmac.compare_digest(header.removeprefix("Bearer "), token):
-        return
-    if request.url.path.endswith("/user/tokens/verify"):
-        raise ApiError(401, 1000, "Invalid API Token")
-    raise ApiError(403, 9109, "Invalid access token")
 
 
 class RateLimit:

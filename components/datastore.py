@@ -13,6 +13,7 @@ from components.clouds import port
 from components.model import Role
 from components.site import Site
 from fleet import config
+from fleet.datastore import RECORDS
 
 # Who publishes its address, or reads those of others.
 CLIENTS = (Role.WEB, Role.AUTOSCALER)
@@ -76,7 +77,7 @@ class Datastore(pulumi.ComponentResource):
         super().__init__("flotilla:index:Datastore", name, None, opts)
         self.native = args.storage.bucket(
             naming.child(name, naming.Common.BUCKET),
-            port.BucketSpec(region=args.region, keep_content=args.protect),
+            port.BucketSpec(region=args.region, keep_content=args.protect, short_lived=RECORDS),
             pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         self.access = {role: self._access(name, role, args) for role in CLIENTS if role in args.site.roles}

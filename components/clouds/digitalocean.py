@@ -228,6 +228,17 @@ class DigitalOceanStorage:
             region=spec.region,
             acl="private",
             versioning=digitalocean.SpacesBucketVersioningArgs(enabled=True),
+            # What machines write every minute comes to 43,000 versions a month for each of them.
+            lifecycle_rules=[
+                digitalocean.SpacesBucketLifecycleRuleArgs(
+                    id="short-lived",
+                    enabled=True,
+                    prefix=spec.short_lived,
+                    noncurrent_version_expiration=(
+                        digitalocean.SpacesBucketLifecycleRuleNoncurrentVersionExpirationArgs(days=1)
+                    ),
+                )
+            ],
             force_destroy=not spec.keep_content,
             opts=opts,
         )

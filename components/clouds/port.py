@@ -223,6 +223,8 @@ class BucketSpec:
     region: str
     keep_content: bool
     """Whether deleting it fails while something is in it."""
+    short_lived: str
+    """How the keys of objects begin whose old versions are of use for a day only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,24 @@ def test_only_the_stacks_own_machines_are_trusted(site: Site) -> None:
     }
 
 
+def test_the_desk_finds_the_stacks_own_bucket_and_works_in_it(site: Site) -> None:
+    def datastore(*arguments: str) -> str:
+        done = site.fleet("datastore", *arguments, "-s", site.stack)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    content = site.root / "Pulumi.yaml"
+    etag = datastore("put", "notes/today", "--file", str(content), "--if-absent").strip()
+    again = site.fleet("datastore", "put", "notes/today", "-s", site.stack, "--if-absent")
+    assert (again.returncode, "412 PreconditionFailed" in again.stderr) == (1, True), again.stderr
+    datastore("put", "notes/today", "--file", str(content), "--if-match", etag)
+    assert datastore("get", "notes/today") == content.read_text()
+    assert [row["key"] for row in json.loads(datastore("list", "notes/", "--json"))] == ["notes/today"]
+    assert "old versions: kept" in datastore("check")
+    datastore("delete", "notes/today")
+    assert site.fleet("datastore", "check", "notes/today", "-s", site.stack).returncode == 1
+
+
 def test_a_change_for_the_controller_reaches_the_node_and_nothing_else(site: Site) -> None:
     began = now()
     site.set("autoscaler", max=5, target_cpu=60)

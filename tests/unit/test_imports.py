@@ -23,6 +23,7 @@ FLEET_FOR_COMPONENTS = (
     "fleet.identity",
     "fleet.config",
     "fleet.commands",
+    "fleet.datastore",
     "fleet.controller.config",
     "fleet.controller.model",
     "fleet.controller.schedule",

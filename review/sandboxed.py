@@ -22,7 +22,7 @@ from review.report import Report, StackReport
 from review.stacks import Settings
 
 # Stand-ins for images that no config names yet: `fleet bake` would write them.
-UNBAKED: Final = {role: f"{role}-2000.01.01-0000" for role in ("web", "database")}
+UNBAKED: Final = {role: f"{role}-2000.01.01-0000" for role in ("web", "database", "autoscaler")}
 _BOOT_SECONDS: Final = 60.0
 # What keeps the desk from watching these machines, in front of its own modules.
 _UNWATCHED: Final = Path(__file__).resolve().parent / "unwatched"

@@ -75,5 +75,5 @@ def test_production_says_in_one_line_what_is_missing(
     site.set("web", image=template.images["web"])
     run = refused(site)
     [line] = [text.strip() for text in run.printed.splitlines() if text.startswith("      ")]
-    assert line.startswith("flotilla:database.image is missing: ")
-    assert "fleet bake database" in line
+    assert line.startswith("flotilla:autoscaler.image is missing: ")
+    assert "fleet bake autoscaler" in line

@@ -16,7 +16,7 @@ import yaml
 from components.contradictions import PROJECT
 from components.settings import KEYS
 from tests.harness import Recording, World, deploy, distribution, snapshot
-from tests.unit.test_settings import good, with_value
+from tests.unit.test_settings import AUTOSCALER, good, with_value
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -227,7 +227,12 @@ def test_a_committed_stack_needs_only_what_init_and_bake_add(stack: str, members
     committed = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
     config = {key.removeprefix(f"{PROJECT}:"): value for key, value in committed.items()}
     config["web"]["image"] = good()["web"]["image"]
-    config["database"]["image"] = good()["database"]["image"]
+    if stack == "prod":
+        assert config["database"]["kind"] == "managed"
+        config["autoscaler"]["image"] = AUTOSCALER["image"]
+        config |= {"controllerCloudToken": "cloud", "controllerEdgeToken": "edge"}
+    else:
+        config["database"]["image"] = good()["database"]["image"]
     config["seed"] = good()["seed"]
     assert len(run(config, stack=stack).stack_outputs()["members"]) == members
 

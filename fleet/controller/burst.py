@@ -36,6 +36,8 @@ ASK_TRIES: Final = 4
 BOOT_SECONDS: Final = 600.0
 GATE_TRIES: Final = 3
 DRAIN_TRIES: Final = 3
+STRAY_SECONDS: Final = 600.0
+"""After which a record without a droplet goes though it looks like many broken members: no list is wrong for so long."""
 FAILURES: Final = 3
 """New members in a row that did not pass their gate, before no more are made."""
 FAILURE_BACKOFF: Final = 120.0
@@ -87,7 +89,7 @@ def ask(p: Pass, slot: str) -> bool:
 
 def free(p: Pass, sight: Sight) -> list[str]:
     """Burst slots that nothing is left of, the lowest first."""
-    taken = {droplet.slot for droplet in sight.bursts} | {intent.slot for intent in p.intents}
+    taken = {droplet.slot for droplet in p.seen.droplets or ()} | {intent.slot for intent in p.intents}
     taken |= {track.slot for track in missing(p)} | set(sight.records)
     slots = (f"{BURST}-{number}" for number in range(1, p.maximum - p.policy.count + 1))
     return [slot for slot in slots if slot not in taken and not p.busy(slot)]
@@ -204,5 +206,6 @@ def _withdraw_strays(p: Pass, sight: Sight, *, tripped: bool) -> None:
     for slot, since in p.strays.items():
         if is_burst(slot) and p.age - since >= ABSENT_SECONDS:
             p.why(slot, "has a record that leads to no droplet")
-            if not tripped and sight.good(slot):
+            sure = not tripped or p.age - since >= STRAY_SECONDS
+            if sure and sight.good(slot):
                 p.act(Withdraw(slot, sight.records[slot]))

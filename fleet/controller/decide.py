@@ -72,8 +72,10 @@ def _learn(p: Pass, outcome: Outcome) -> None:
             p.track(action.droplet, prepared=True)
             if is_burst(action.slot):
                 p.memory = replace(p.memory, failures=Failures())
-        case PowerCycle() | Rebuild():
+        case PowerCycle():
             p.track(action.droplet, confirmed=True)
+        case Rebuild():
+            p.track(action.droplet, step=Step.REBUILT, confirmed=True, prepared=False)
         case Drain():
             p.track(action.droplet, drained=True)
         case Delete():

@@ -48,6 +48,9 @@ def repair(p: Pass, sight: Sight, *, tripped: bool) -> None:
             _equip(p, member, tripped=tripped)
         elif member.bad and convinced(p, member) and not tripped:
             _climb(p, sight, member)
+        elif member.droplet and member.track and member.track.step is not None and _unwatched(member):
+            # Made anew by a rebuild that nobody heard of any more.
+            p.act(Prepare(member.slot, member.droplet.id))
 
 
 def convinced(p: Pass, member: Member) -> bool:
@@ -167,13 +170,18 @@ def _rebuilt(member: Member) -> bool:
     return track is not None and track.step is Step.REBUILT and not track.prepared
 
 
+def _unwatched(member: Member) -> bool:
+    health = member.health
+    return member.state is State.UNKNOWN and health is not None and health.answered
+
+
 def _equip(p: Pass, member: Member, *, tripped: bool) -> None:
     """See a rebuild through, whatever the member looks like meanwhile."""
     droplet, track = member.droplet, member.track
     if droplet is None or track is None:
         return
     again = Rebuild(member.slot, droplet.id)
-    if member.state is State.GOOD and not track.confirmed:
+    if member.state is State.GOOD and not track.confirmed and not p.busy(member.slot):
         # It got well before it was rebuilt: nobody watches the fence of a machine that was.
         p.track(droplet.id, step=Step.CYCLED)
     elif p.age - track.step_at > REBUILD_SECONDS:

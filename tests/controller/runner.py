@@ -26,6 +26,7 @@ from fleet.controller.model import (
     Rebuild,
     Seen,
     Step,
+    Withdraw,
 )
 from tests.controller.world import World
 
@@ -189,7 +190,13 @@ class Runner:
         ]
         if len({action.slot for action in repairs}) > 1:
             yield "several repairs at once"
-        if harmful and self._many_bad(seen):
+        leading = {address for droplet in seen.droplets or () for address in droplet.addresses}
+        costly = [
+            action
+            for action in harmful
+            if not isinstance(action, Withdraw) or any(record.content in leading for record in action.records)
+        ]
+        if costly and self._many_bad(seen):
             yield "too many members are broken at once"
         slots = [action.slot for action in [*decision.actions, *under_way]]
         if len(slots) != len(set(slots)):

@@ -11,6 +11,8 @@ from tests.controller.pulumi import resize, rollout
 from tests.controller.runner import Decide, Faults, Runner, stored
 from tests.controller.world import FAULTS, TICK, Machine, World
 
+LONGEST_SETTLING = 1500
+
 
 @dataclass
 class Storm:
@@ -53,6 +55,8 @@ class Storm:
             (self.shake_node, 1),
             (self.stranger, 1),
             (self.database, 1),
+            (self.hold_one, 1),
+            (self.lose_one, 1),
         )
         chosen = random.choices([event for event, _ in events], [weight for _, weight in events])[0]
         chosen()
@@ -80,7 +84,7 @@ class Storm:
 
     def mend(self, machine: Machine) -> None:
         machine.faults.clear()
-        machine.off = machine.cut = machine.flaky = False
+        machine.off = machine.cut = machine.flaky = machine.held = False
 
     def lie(self) -> None:
         random = self.world.random
@@ -117,6 +121,15 @@ class Storm:
             )
         )
 
+    def hold_one(self) -> None:
+        machine = self.any_machine()
+        machine.held = not machine.held
+
+    def lose_one(self) -> None:
+        """Somebody deletes a droplet by hand."""
+        if bursts := self.world.bursts():
+            del self.world.machines[self.world.random.choice(bursts).id]
+
     def load(self) -> None:
         self.world.load = self.world.random.choice((0.0, 1.0, 2.5, 5.0))
 
@@ -138,14 +151,14 @@ class Storm:
 
     def stranger(self) -> None:
         random = self.world.random
-        machine = self.world.make(random.choice(("web-1", "burst-1", "mine")), "v0", booted=True)
+        machine = self.world.make(random.choice(("web-1", "burst-9", "mine")), "v0", booted=True)
         machine.tagged = False
         self.world.add_record("", f"198.51.100.{random.randint(1, 250)}")
 
     def run_pulumi(self) -> None:
         if self.pulumi is None:
             random, world = self.world.random, self.world
-            count = random.randint(2, 4)
+            count = max(1, world.policy.count + random.choice((-2, -1, 1, 2)))
             self.pulumi = (
                 rollout(world, f"v{random.randint(1, 3)}") if random.random() < 0.5 else resize(world, count)
             )
@@ -163,7 +176,8 @@ class Storm:
             machine.configured = machine.configured or not machine.burst
         world.database_away = False
         world.load = 0.0
-        world.orders = Orders(changed=world.now + world.wall_offset + 1e7)
+        more = world.random.choice((None, world.policy.count + 1))
+        world.orders = Orders(changed=world.now + world.wall_offset + 1e7, scale=more)
 
     def trouble(self) -> list[str]:
         """What is wrong after the storm, when all had time to settle."""
@@ -172,7 +186,8 @@ class Storm:
             # A day's limit must not keep a harmless twin for the test's whole time.
             self.runner.memory = replace(self.runner.memory, destroyed=())
             self.runner.spent.clear()
-            self.runner.settle(1500)
+            if self.runner.settle(LONGEST_SETTLING) == LONGEST_SETTLING:
+                self.world.violations.append("it never comes to rest")
         return self.world.violations or list(unsettled(self.world, self.runner))
 
 
@@ -200,12 +215,14 @@ def unsettled(world: World, runner: Runner) -> Iterator[str]:
         yield f"{runner.memory.intents} are still asked for"
 
 
-def storm(seed: int, decide: Decide = production.decide, steps: int = 250, **policy: object) -> Storm:
+def storm(seed: int, decide: Decide = production.decide) -> Storm:
     """A day from a seed; not begun yet."""
-    world = World(seed, **policy)  # type: ignore[arg-type]
+    world = World(seed, count=(1, 2, 3, 3, 4, 9)[seed % 6])
     random = world.random
     world.policy = replace(
-        world.policy, target_cpu=random.choice((None, 60)), maximum=random.choice((4, 6, 8))
+        world.policy,
+        target_cpu=random.choice((None, 60)),
+        maximum=world.policy.count + random.choice((0, 1, 3, 5)),
     )
     return Storm(world, Runner(world, decide))
 

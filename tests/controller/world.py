@@ -57,6 +57,8 @@ class Machine:
     cut: bool = False
     """Only the controller does not reach it."""
     flaky: bool = False
+    held: bool = False
+    """An operator closed its fence."""
     tagged: bool = True
     drained: bool = False
     withdrawn_at: float | None = None
@@ -188,9 +190,10 @@ class World:
             )
         if not machine.configured:
             return Health(answered=True, fence=None)
+        fence = Fence.HELD if machine.held else Fence.CLOSED if machine.faults else Fence.OPEN
         return Health(
             answered=True,
-            fence=Fence.OPEN if not machine.faults else Fence.CLOSED,
+            fence=fence,
             ready=not self.database_away and not machine.faults,
             cpu=min(1.0, self.load / serving),
             requests=100,
@@ -215,7 +218,11 @@ class World:
         self.done.append((self.now, action))
         match action:
             case Create():
-                listed = [seen for seen in (stale or self.listed()) if seen.slot == action.slot]
+                listed = [
+                    seen
+                    for seen in (stale or self.listed())
+                    if seen.slot == action.slot and f"{STACK}-burst" in seen.tags
+                ]
                 if any(seen.name != action.name for seen in listed):
                     return "the slot has a droplet"
                 if not listed:

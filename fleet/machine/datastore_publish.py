@@ -26,6 +26,8 @@ from fleet.machine.host import Clock, Host, MachineError
 
 INSTANCE: Final = "/run/cloud-init/instance-data.json"
 MANIFEST_DIGITS: Final = 12
+# Less than the unit's time, so that what was read is kept: a large fleet is read once, in several looks if need be.
+READING_SECONDS: Final = 60.0
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -60,13 +62,14 @@ def publish(host: Host, clock: Clock, machine: MachineConfig, bucket: Bucket) ->
     record = known.record if known is not None and own.same_facts(known.record) else own
     bucket.put(own.key, record.to_json())
     listing = bucket.list(RECORDS, limit=MAX_RECORDS)
-    view = look(
-        listing,
-        before.members,
-        own.key,
-        machine.network,
-        lambda key: bucket.get(key, largest=MAX_RECORD_BYTES)[0],
-    )
+    end = clock.now() + READING_SECONDS
+
+    def fetch(key: str) -> bytes:
+        if clock.now() > end:
+            raise StoreError(f"reading takes more than {READING_SECONDS:g} s; the next look goes on")
+        return bucket.get(key, largest=MAX_RECORD_BYTES)[0]
+
+    view = look(listing, before.members, own.key, machine.network, fetch)
     for line in view.complaints:
         if line not in before.complaints:
             _say(line)

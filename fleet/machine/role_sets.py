@@ -72,9 +72,9 @@ def enforce(host: Host, machine: MachineConfig, given: Mapping[str, Iterable[str
     text = rules(after)
     if text == (host.read(RULES) or ""):
         return []
-    host.must("nft", "--check", "--file", "-", feed=text, timeout=10)
+    host.must("nft", "--file", "-", feed=text, timeout=10)
+    # Last, so that a run that dies before it is done again.
     host.write(RULES, text, 0o644)
-    host.must("nft", "--file", str(host.path(RULES)), timeout=10)
     return [
         f"{role}: {_change(before.get(role), after[role])}"
         for role in after

@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fleet.config import Inbound, MachineConfig
 from fleet.datastore import RECORDS, Record
@@ -176,9 +179,8 @@ def test_sets_follow_the_view_in_one_transaction(host: FakeHost) -> None:
         "web: 2 machines, instead of the whole network",
     ]
     assert host.read(role_sets.RULES) == WHOLE % "10.20.0.2, 10.20.0.3"
-    checked, loaded = (line for line in host.lines() if line.startswith("nft"))
-    assert checked == "nft --check --file -"
-    assert loaded.startswith("nft --file ")
+    assert [line for line in host.lines() if line.startswith("nft")] == ["nft --file -"]
+    assert host.fed[("nft", "--file", "-")] == WHOLE % "10.20.0.2, 10.20.0.3"
     datastore_memory.save(host, known(OWN))
     assert follow(host, MEMBER) == ["1 peers: web-1", "web: 1 machines: 10.20.0.3 went"]
     host.ran.clear()
@@ -206,10 +208,86 @@ def test_a_set_never_grows_by_an_address_outside_the_network(host: FakeHost) -> 
 
 def test_rules_that_the_packet_filter_refuses_are_not_kept(host: FakeHost) -> None:
     datastore_memory.save(host, known(OWN))
-    host.answer("nft --check", code=1, error="no such set")
+    host.answer("nft --file", code=1, error="no such set")
     with pytest.raises(MachineError, match="no such set"):
         follow(host, MEMBER)
     assert host.read(role_sets.RULES) is None
+
+
+def test_a_run_that_died_before_it_had_written_is_done_again(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datastore_memory.save(host, known(OWN))
+    write = host.write
+
+    def full(path: str, text: str, mode: int = 0o600) -> None:
+        if path == role_sets.RULES:
+            raise OSError("no space left on device")
+        write(path, text, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "write", full)
+        with pytest.raises(OSError, match="no space left"):
+            follow(host, MEMBER)
+    assert host.read(role_sets.RULES) is None
+    host.ran.clear()
+    assert follow(host, MEMBER)[-1] == "web: 1 machines, instead of the whole network"
+    assert "nft --file -" in host.lines()
+
+
+HOSTILE = st.recursive(
+    st.none() | st.integers() | st.text(max_size=30) | st.ip_addresses().map(str),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["etag", "record", "x"]) | st.text(max_size=20), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    members=st.dictionaries(
+        st.sampled_from([OWN.key, OTHER.key, "ips/web/x", "x"]),
+        HOSTILE
+        | st.fixed_dictionaries(
+            {
+                "etag": HOSTILE,
+                "record": st.ip_addresses().map(
+                    lambda address: json.loads(replace(OTHER, private_address=str(address)).to_json())
+                ),
+            }
+        ),
+        max_size=4,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_a_taken_publisher_writes_no_stranger_comes_in(
+    host: FakeHost, members: dict[str, Any]
+) -> None:
+    host.lay(places.DATASTORE_VIEW, json.dumps({"version": 1, "members": members, "complaints": []}))
+    follow(host, MEMBER)
+    for addresses in role_sets.in_force(host).values():
+        assert addresses == role_sets.believable(addresses, MEMBER.network)
+    assert all(each.startswith("10.20.") for each in peers.load(host).values())
+
+
+def test_a_large_fleet_is_read_in_several_looks(
+    host: FakeHost, store: SmallS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 6):
+        record = replace(OTHER, name=f"web-{number}0", private_address=f"10.20.1.{number}")
+        store.lay(record.key, record.to_json())
+    clock = FakeClock()
+
+    def slow(method: str, key: str) -> None:
+        clock.time += 25 if method == "GET" and key else 0
+
+    store.fault = slow
+    sizes = []
+    for _ in range(2):
+        with store.bucket() as bucket:
+            sizes.append(len(publish(host, clock, MEMBER, bucket).members))
+    assert sizes == [3, 6]
 
 
 def test_a_damaged_file_of_sets_is_written_anew(host: FakeHost) -> None:

@@ -133,6 +133,8 @@ class Databases:
                 for user in cluster["users"]
             ),
             databases=tuple(cluster["db_names"]),
+            sql_mode=cluster["config"].get("sql_mode", ""),
+            requires_primary_keys=cluster["config"].get("sql_require_primary_key", False),
         )
 
     def _spawn(self, cluster: Document) -> None:

@@ -61,6 +61,9 @@ class ClusterSpec:
     nodes: tuple[DatabaseNode, ...]
     users: tuple[DatabaseAccount, ...]
     databases: tuple[str, ...]
+    # Of MySQL only.
+    sql_mode: str = ""
+    requires_primary_keys: bool = False
 
 
 class DatabaseClusters(Protocol):

@@ -60,6 +60,11 @@ class MariaDb:
             # doadmin has: https://docs.digitalocean.com/products/databases/mysql/how-to/manage-users-and-databases/
             if user.name not in before.users:
                 lines.append(f"GRANT {', '.join(_MYSQL_PRIVILEGES)} ON *.* TO {account} WITH GRANT OPTION;")
+        # Until the program starts anew by itself: nothing that it keeps on its disk says so.
+        lines.append(f"SET GLOBAL sql_mode = {_quoted(spec.sql_mode)};")
+        lines.append(
+            f"SET GLOBAL innodb_force_primary_key = {'ON' if spec.requires_primary_keys else 'OFF'};"
+        )
         return "\n".join(lines) + "\n"
 
 

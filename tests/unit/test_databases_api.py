@@ -212,6 +212,43 @@ async def test_databases_come_and_go(api: Api) -> None:
     assert "cannot be deleted" in (await api.refused("DELETE", f"{path}/defaultdb")).message
 
 
+async def test_a_cluster_of_mysql_is_as_strict_as_the_real_one_until_it_is_told(api: Api) -> None:
+    path = f"/v2/databases/{(await api.cluster())['id']}"
+    mode = (await api.get(f"{path}/sql_mode"))["sql_mode"]
+    assert {"ANSI", "STRICT_ALL_TABLES"} <= set(mode.split(","))
+    assert (await api.get(f"{path}/config"))["config"] == {"sql_mode": mode, "sql_require_primary_key": True}
+
+    lax = {"config": {"sql_require_primary_key": False}}
+    assert (await api.call("PATCH", f"{path}/config", lax)).status == 200
+    assert (await api.call("PUT", f"{path}/sql_mode", {"sql_mode": "TRADITIONAL"})).status == 204
+
+    after = (await api.get(f"{path}/config"))["config"]
+    assert after == {"sql_mode": "TRADITIONAL", "sql_require_primary_key": False}
+
+
+@pytest.mark.parametrize(
+    ("engine", "method", "place", "body", "message"),
+    [
+        ("mysql", "PUT", "sql_mode", {"sql_mode": "ANSI,LAX"}, "'LAX' is none of"),
+        ("mysql", "PATCH", "config", {"config": {"sql_mode": "'; DROP"}}, "is none of"),
+        ("mysql", "PATCH", "config", {"config": {"wait_timeout": 9}}, 'unknown field "config.wait_timeout"'),
+        ("mysql", "PATCH", "config", {}, "config is required"),
+        ("pg", "PATCH", "config", {"config": {}}, "not supported for this cluster type"),
+        ("pg", "PUT", "sql_mode", {"sql_mode": "ANSI"}, "not supported for this cluster type"),
+        ("pg", "GET", "sql_mode", None, "not supported for this cluster type"),
+    ],
+)
+async def test_a_bad_setting_is_refused(
+    api: Api, engine: str, method: str, place: str, body: Any, message: str
+) -> None:
+    cluster = await api.cluster(engine=engine)
+
+    reply = await api.refused(method, f"/v2/databases/{cluster['id']}/{place}", body)
+
+    assert reply.status == 422
+    assert message in reply.message
+
+
 async def test_trusted_sources_are_kept_by_what_they_name(api: Api) -> None:
     cluster, droplet = await api.cluster(), await api.droplet(tags=["web"])
     path = f"/v2/databases/{cluster['id']}/firewall"
@@ -509,6 +546,8 @@ async def test_the_driver_is_told_everything(api: Api) -> None:
     assert spec.private_standby_host == cluster["standby_private_connection"]["host"]
     assert "PRIVATE KEY" in spec.authority_key
     assert (spec.memory_mib, spec.disk_gib, len(spec.nodes)) == (2048, 30, 2)
+    assert spec.requires_primary_keys
+    assert spec.sql_mode.startswith("ANSI,")
     # Two changes in a row are one piece of work.
     assert len(driver.applied) == 2
     await api.cloud.stop()

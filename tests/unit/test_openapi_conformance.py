@@ -154,6 +154,7 @@ def pools(names: dict[str, list[Any]]) -> dict[str, Sequence[Any]]:
         "storage_size_mib": [61440],
         "day": ["tuesday"],
         "hour": ["14:00"],
+        "sql_mode": ["ANSI,STRICT_ALL_TABLES", "TRADITIONAL"],
         "value": [str(names["droplet"][0]), "web", "198.51.100.7"],
         "image": ["debian-13-x64", *names["image"]],
         "ssh_keys": names["key"],

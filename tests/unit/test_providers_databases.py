@@ -184,6 +184,22 @@ async def test_a_resize_is_waited_for(cloud: ProviderClient, api: RecordingApi) 
     assert outputs["nodeCount"] == 3
 
 
+async def test_a_mode_is_set_once_it_is_online_and_read_back(
+    cloud: ProviderClient, api: RecordingApi
+) -> None:
+    path = "/v2/databases/c-1/sql_mode"
+    api.answer(f"PUT {path}", Reply(status=204))
+    api.answer(f"GET {path}", {"sql_mode": "ANSI"})
+    inputs, state = await made(cloud, api, sqlMode="ANSI")
+    assert state["sqlMode"] == "ANSI"
+
+    api.answer(f"GET {path}", {"sql_mode": "TRADITIONAL"})
+    _, after, _ = await cloud.read(CLUSTER, "c-1", state, inputs)
+    assert (await cloud.diff(CLUSTER, after, inputs, inputs)).changes == {"sqlMode": "UPDATE"}
+    await cloud.update(CLUSTER, "c-1", after, inputs, inputs)
+    assert api.body_of(f"PUT {path}") == {"sql_mode": "ANSI"}
+
+
 async def test_tags_change_in_place(cloud: ProviderClient, api: RecordingApi) -> None:
     inputs, state = await made(cloud, api)
     for line in ("DELETE /v2/tags/prod/resources", "POST /v2/tags/eu/resources"):
@@ -433,8 +449,10 @@ async def test_a_whole_database_in_the_sandbox(sandbox: Api, provider: ProviderC
         assert (found, same) == (at, inputs)
         assert (await provider.diff(token, plain(after), inputs, inputs)).changes == {}
 
-    bigger = {**given, "nodeCount": 3, "tags": ["prod", "eu"]}
-    assert (await provider.update(CLUSTER, key, plain(state), bigger, given))["nodeCount"] == 3
+    bigger = {**given, "nodeCount": 3, "tags": ["prod", "eu"], "sqlMode": "TRADITIONAL"}
+    changed = await provider.update(CLUSTER, key, plain(state), bigger, given)
+    assert (changed["nodeCount"], changed["sqlMode"]) == (3, "TRADITIONAL")
+    assert (await sandbox.get(f"/v2/databases/{key}/sql_mode")) == {"sql_mode": "TRADITIONAL"}
     await provider.delete(FIREWALL, wall_key, wall_state, wall)
     await provider.delete(USER, user_key, plain(user_state), {**inside, "name": "site1"})
     await provider.delete(CLUSTER, key, plain(state), bigger)

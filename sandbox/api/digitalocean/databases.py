@@ -27,6 +27,12 @@ from sandbox.store import Document
 MOST_CLUSTERS, MOST_NODES = 10, 3
 ADMINISTRATOR = "doadmin"
 DEFAULT_PLUGIN = "caching_sha2_password"
+# What a new cluster of MySQL has, as the API's reference shows it: https://docs.digitalocean.com/reference/api/ (GET
+# /v2/databases/{id}/config). Text in double quotes is a name then, and a table must have a primary key.
+_MYSQL_CONFIG: Document = {
+    "sql_mode": "ANSI,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE,STRICT_ALL_TABLES",
+    "sql_require_primary_key": True,
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _HOUR = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -115,6 +121,7 @@ def create(call: Call) -> Answer:
         "users": [account(ADMINISTRATOR, "primary", plugin)],
         "rules": stored(cloud, key, body.rules or [], []),
         "nodes": [],
+        "config": _MYSQL_CONFIG if body.engine == "mysql" else {},
         "maintenance": {"day": "sunday", "hour": "03:00:00"},
         "storage_size_mib": storage,
         "authority": certificate,

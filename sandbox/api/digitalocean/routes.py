@@ -6,6 +6,7 @@ from sandbox.api.call import Endpoint
 from sandbox.api.digitalocean import (
     account,
     actions,
+    database_config,
     database_members,
     databases,
     domains,
@@ -42,6 +43,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *domains.ENDPOINTS,
     *records.ENDPOINTS,
     *databases.ENDPOINTS,
+    *database_config.ENDPOINTS,
     *database_members.ENDPOINTS,
     *projects.ENDPOINTS,
     *spaces_keys.ENDPOINTS,

@@ -59,7 +59,11 @@ class _Clusters(Collection):
             policy = {"eviction_policy": call.inputs["evictionPolicy"]}
             await self._set(call, "PUT", f"{item}/eviction_policy", policy, "adding eviction policy for")
         document = self._open(await self._try(1, call, "GET", item))
-        return Created(key, self.outputs(document, call))
+        return Created(key, self.outputs(document, call) | await self._mode(call, item))
+
+    async def read(self, call: Call) -> Values | None:
+        outputs = await super().read(call)
+        return None if outputs is None else outputs | await self._mode(call, self._item(call, call.key))
 
     async def update(self, call: Call) -> Values:
         item, inputs = self._item(call, call.key), call.inputs
@@ -93,7 +97,17 @@ class _Clusters(Collection):
         if "storageAutoscale" in call.changed:
             autoscale = {"autoscale": {"storage": _autoscale(inputs)}}
             await self._set(call, "PUT", f"{item}/autoscale", autoscale, "updating storage autoscale for")
-        return self.outputs(self._open(await self._try(1, call, "GET", item)), call)
+        outputs = self.outputs(self._open(await self._try(1, call, "GET", item)), call)
+        return outputs | await self._mode(call, item)
+
+    async def _mode(self, call: Call, item: str) -> Values:
+        """The SQL mode, for programs that set it."""
+        if not {**call.state, **call.inputs}.get("sqlMode"):
+            return {}
+        try:
+            return {"sqlMode": (await call.api.get(f"{item}/sql_mode"))["sql_mode"]}
+        except ApiError as error:
+            raise OperationError(f"Error retrieving SQL mode for database cluster: {error}") from error
 
     async def _set(self, call: Call, method: str, path: str, body: Document, doing: str) -> None:
         try:

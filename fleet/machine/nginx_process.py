@@ -21,17 +21,21 @@ STATUS_PORT: Final = 8099  # nginx's stub_status, on the loopback only
 _STATUS: Final = re.compile(r"Reading: (\d+) Writing: (\d+) Waiting: (\d+)")
 # What a worker calls itself; one that only finishes its requests adds "is shutting down".
 _WORKER: Final = "nginx: worker process"
+PID_FILE: Final = "/run/nginx.pid"
+_PARENT: Final = re.compile(r"^PPid:\t(\d+)$", re.MULTILINE)
 
 
 def accepting_workers(host: Host) -> frozenset[int]:
-    """Processes that take new connections."""
+    """Processes that take new connections of visitors; peers are served by an nginx of their own, which is left out."""
+    main = (host.read(PID_FILE) or "").strip()
     found = set()
     for entry in host.path("/proc").glob("[0-9]*"):
         try:
             title = (entry / "cmdline").read_text(errors="replace").rstrip("\0 ")
+            parent = _PARENT.search((entry / "status").read_text(errors="replace"))
         except OSError:
             continue  # it has ended since it was listed
-        if title == _WORKER:
+        if title == _WORKER and parent and parent[1] == main:
             found.add(int(entry.name))
     return frozenset(found)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet.config import Inbound, MachineConfig
-from fleet.machine import places
+from fleet.machine import nginx_process, places
 from fleet.machine.host import Clock, Host, Result
 
 Answer = Result | Callable[[tuple[str, ...]], Result]
@@ -68,6 +68,15 @@ class FakeClock(Clock):
         self._during(self.time)
 
 
+NGINX = 99  # its main process
+
+
+def lay_nginx_worker(host: FakeHost, number: int, main: int) -> None:
+    """A process that takes connections for the nginx with this main process."""
+    host.lay(f"/proc/{number}/cmdline", "nginx: worker process\0")
+    host.lay(f"/proc/{number}/status", f"Name:\tnginx\nPPid:\t{main}\n")
+
+
 def play_nginx(host: FakeHost) -> None:
     """nginx with one worker; a reload puts another in its place."""
     pids = iter(range(100, 200))
@@ -75,9 +84,10 @@ def play_nginx(host: FakeHost) -> None:
     def reload(_: tuple[str, ...]) -> Result:
         for entry in host.path("/proc").glob("1*/cmdline"):
             entry.write_text("nginx: worker process is shutting down\0")
-        host.lay(f"/proc/{next(pids)}/cmdline", "nginx: worker process\0")
+        lay_nginx_worker(host, next(pids), NGINX)
         return Result(0, "", "")
 
+    host.lay(nginx_process.PID_FILE, f"{NGINX}\n")
     reload(())
     host.react("systemctl reload", reload)
 

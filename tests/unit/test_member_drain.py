@@ -11,7 +11,7 @@ from fleet.machine import drain, nginx_process, places
 from fleet.machine.drain import Drain, Pace
 from fleet.machine.host import MachineError
 from fleet.machine.sockets import connections, parse
-from tests.unit.fake_machine import FakeClock, FakeHost, play_nginx
+from tests.unit.fake_machine import FakeClock, FakeHost, lay_nginx_worker, play_nginx
 
 HEADER = "  sl  local_address rem_address   st\n"
 VISITOR = "   0: 0A001414:01BB 0930F5AD:C001 01 0\n"
@@ -126,6 +126,13 @@ def test_what_is_left_at_the_cap_is_said(tmp_path: Path) -> None:
     member.clock._during = lambda now: None
     assert member.drain(propagation=1, quiet=0, cap=5) == 3
     assert "3 connections are still open" in member.said[-1][1]
+
+
+def test_an_nginx_that_serves_the_peers_is_not_waited_for(tmp_path: Path) -> None:
+    member = Member(tmp_path)
+    lay_nginx_worker(member.host, 300, main=299)
+    assert member.drain(propagation=1, quiet=1, cap=1) == 0
+    assert nginx_process.accepting_workers(member.host) == {101}
 
 
 def test_only_open_connections_from_elsewhere_count(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fleet.config import Bundle, ConfigError, DatabaseSettings, Settings
 from fleet.machine import edge_set, nginx, nginx_process, places
 from fleet.machine.host import MachineError, Result
 from fleet.machine.receive import receive
-from tests.unit.fake_machine import DATABASE, FakeClock, FakeHost, web_host
+from tests.unit.fake_machine import DATABASE, NGINX, FakeClock, FakeHost, lay_nginx_worker, web_host
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n"
@@ -126,7 +126,7 @@ def test_nginx_is_a_lame_duck_during_a_reload_only(tmp_path: Path) -> None:
 
     def still_lame(_: tuple[str, ...]) -> Result:
         seen.append(host.path(places.LAME_DUCK).exists())
-        host.lay("/proc/199/cmdline", "nginx: worker process\0")
+        lay_nginx_worker(host, 199, NGINX)
         host.path("/proc/100/cmdline").unlink()
         return Result(0, "", "")
 

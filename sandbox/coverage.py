@@ -23,7 +23,14 @@ presigned URLs, and so are the grants of keys: `read` lists and fetches, `readwr
 `fullaccess` also makes and sets up buckets. A bucket is known in its own region only. `If-Match` of a write takes the
 ETag without its quotes, as DigitalOcean does. Machines reach it as `https://<region>.digitaloceanspaces.com`. Not there:
 Signature Version 2, bodies signed in pieces, requests without a key; lifecycle rules are kept and shown, but nothing
-expires."""
+expires. `POST /_sandbox/spaces/fault` with `{"kind": "stop"}` takes all of it away, `heal` brings it back.
+
+## Tokens
+
+The tokens that `python -m sandbox env` tells may everything. Others, with less, are made behind the control token, as a
+customer makes them in the clouds' panels: `POST /_sandbox/tokens` with `{"scopes": ["droplet:read"]}` for DigitalOcean,
+`POST /_sandbox/edge/tokens` with `{"permissions": ["DNS Write"], "zones": ["foobar.com"]}` for Cloudflare; `DELETE` with
+`{"token": "..."}` revokes one. What a token may not is answered as the clouds answer it, with 403."""
 
 
 def page() -> str:

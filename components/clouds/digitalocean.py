@@ -228,12 +228,14 @@ class DigitalOceanStorage:
             region=spec.region,
             acl="private",
             versioning=digitalocean.SpacesBucketVersioningArgs(enabled=True),
-            # What machines write every minute comes to 43,000 versions a month for each of them.
+            # Who is silent for a day is gone for good; and what machines write every minute comes to 43,000 versions
+            # a month for each of them.
             lifecycle_rules=[
                 digitalocean.SpacesBucketLifecycleRuleArgs(
                     id="short-lived",
                     enabled=True,
                     prefix=spec.short_lived,
+                    expiration=digitalocean.SpacesBucketLifecycleRuleExpirationArgs(days=1),
                     noncurrent_version_expiration=(
                         digitalocean.SpacesBucketLifecycleRuleNoncurrentVersionExpirationArgs(days=1)
                     ),

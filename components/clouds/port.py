@@ -224,7 +224,8 @@ class BucketSpec:
     keep_content: bool
     """Whether deleting it fails while something is in it."""
     short_lived: str
-    """How the keys of objects begin whose old versions are of use for a day only."""
+    """How the keys of objects begin that are of no use once nobody has written them for a day, nor are their old
+    versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

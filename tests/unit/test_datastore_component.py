@@ -39,11 +39,11 @@ def test_the_bucket_is_private_versioned_and_not_named_by_hand() -> None:
     assert "name" not in bucket.inputs
 
 
-def test_old_versions_of_what_is_written_every_minute_go_after_a_day() -> None:
+def test_what_nobody_writes_for_a_day_goes_and_old_versions_of_what_is_written_every_minute() -> None:
     (rule,) = usual().named("datastore-bucket").inputs["lifecycleRules"]
     assert (rule["enabled"], rule["prefix"]) == (True, "ips/")
     assert rule["noncurrentVersionExpiration"] == {"days": 1}
-    assert "expiration" not in rule
+    assert rule["expiration"] == {"days": 1}
 
 
 def test_production_does_not_lose_it_and_dev_leaves_nothing_behind() -> None:

@@ -72,8 +72,6 @@ def advance(p: Pass, sight: Sight, *, tripped: bool) -> None:
             _leave(p, sight, droplet, records, tripped=tripped)
         elif not records:
             _come(p, droplet, slot)
-        else:
-            p.track(droplet.id, published=True)
     _withdraw_strays(p, sight, tripped=tripped)
 
 
@@ -130,7 +128,6 @@ def _come(p: Pass, droplet: Seen, slot: str) -> None:
     health = p.seen.health.get(droplet.id)
     if health and health.fence is Fence.LEAVING:
         # Whoever began its drain forgot it.
-        p.track(droplet.id, published=True)
         let_go(p, droplet.id, planned=True)
         return
     if track.step is Step.GIVEN_UP:
@@ -144,8 +141,8 @@ def _come(p: Pass, droplet: Seen, slot: str) -> None:
         p.why(slot, "boots")
     elif not track.prepared:
         p.act(prepare)
-    elif p.act(Publish(slot, droplet.id, droplet.addresses)):
-        p.track(droplet.id, published=True)
+    else:
+        p.act(Publish(slot, droplet.id, droplet.addresses))
 
 
 def _fail(p: Pass, droplet: Seen, slot: str) -> None:
@@ -170,11 +167,12 @@ def _leave(p: Pass, sight: Sight, droplet: Seen, records: tuple[Record, ...], *,
     if tripped:
         p.why(slot, "leaves when the others are well")
     elif records:
+        p.track(droplet.id, drained=False)
         if sight.good(slot):
             p.act(Withdraw(slot, records))
         else:
             p.why(slot, "keeps its records, as no other member is well")
-    elif track.drained or not track.published:
+    elif track.drained:
         p.act(Delete(slot, droplet.id))
     elif p.failures(Drain(slot, droplet.id)) >= DRAIN_TRIES:
         p.why(slot, "cannot be drained, and is let go without")

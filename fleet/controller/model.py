@@ -328,8 +328,6 @@ class Track:
     """The cloud said that the step was done."""
     prepared: bool = False
     """It has passed its gate since it was made or rebuilt."""
-    published: bool = False
-    """Visitors may have been sent to it."""
     leaving_since: float | None = None
     missing_since: float | None = None
     """Since when the lists do not show it."""

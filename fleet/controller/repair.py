@@ -159,7 +159,7 @@ def _replace(p: Pass, member: Member, droplet: int) -> None:
 
 def let_go(p: Pass, droplet: int, *, planned: bool) -> None:
     """Begin a burst member's end; beyond planned scale-in it counts against the limit."""
-    p.track(droplet, leaving_since=p.age, planned=planned)
+    p.track(droplet, leaving_since=p.age, planned=planned, drained=False)
     if not planned:
         p.destroyed.append(p.age)
 

@@ -219,7 +219,7 @@ def _member(p: Pass, slot: str, droplets: Sequence[Seen], records: Sequence[Reco
         slot=slot,
         state=state,
         droplet=holder,
-        track=_follow(p, holder, state, bool(rotation)) if holder else None,
+        track=_follow(p, holder, state) if holder else None,
         health=health,
         rotation=tuple(record for record in rotation if addresses is None or record.content in addresses),
         ejected=tuple(record for record in ejected if addresses is None or record.content in addresses),
@@ -251,7 +251,7 @@ def _state(droplet: Seen | None, health: Health | None) -> State:
     return State.GOOD if health.fence is Fence.OPEN else State.AWAY
 
 
-def _follow(p: Pass, droplet: Seen, state: State, in_rotation: bool) -> Track:
+def _follow(p: Pass, droplet: Seen, state: State) -> Track:
     """Remember since when it is as it is."""
     track = p.tracks[droplet.id]
     if state in BAD:
@@ -261,7 +261,7 @@ def _follow(p: Pass, droplet: Seen, state: State, in_rotation: bool) -> Track:
         return track
     if state is State.AWAY:
         return p.track(droplet.id, bad_since=None, good_since=None, misses=0)
-    changes: dict[str, object] = {"published": track.published or in_rotation}
+    changes: dict[str, object] = {}
     if track.bad_since is not None and track.step_at < track.bad_since:
         # What ended by itself tells how long to wait the next time.
         fresh = track.blip if p.age - track.blip_at < BLIP_SECONDS else 0.0

@@ -69,6 +69,7 @@ class Runner:
     spent: list[float] = field(default_factory=list)
     """When something was rebuilt, or let go beyond planned scale-in."""
     doomed: set[int] = field(default_factory=set)
+    repaired: dict[int, float] = field(default_factory=dict)
     started: Counter[str] = field(default_factory=Counter)
 
     def passes(self, count: int) -> None:
@@ -112,7 +113,19 @@ class Runner:
     def start(self, action: Action) -> None:
         self.started[type(action).__name__] += 1
         self.world.judge(action)
+        if isinstance(action, PowerCycle | Rebuild):
+            self._judge_repair(action)
         self.running.append(Running(action, self.world.random.randint(0, self.faults.slow_ticks)))
+
+    def _judge_repair(self, action: PowerCycle | Rebuild) -> None:
+        world = self.world
+        led = {record.content for record in world.records.values()}
+        for droplet, at in self.repaired.items():
+            other = world.machines.get(droplet)
+            recent = droplet != action.droplet and world.now - at < 110
+            if recent and other and other.address in led and not world.well(other):
+                world.violations.append(f"at {world.now:.0f} {action}: several repairs at once")
+        self.repaired[action.droplet] = world.now
 
     def advance(self) -> None:
         """Let a tick pass; what is due is done."""

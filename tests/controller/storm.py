@@ -148,6 +148,7 @@ class Storm:
                 self.runner.memory = Memory()
                 self.runner.doomed.clear()
                 self.runner.spent.clear()
+                self.runner.repaired.clear()
 
     def stranger(self) -> None:
         random = self.world.random

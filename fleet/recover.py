@@ -16,6 +16,7 @@ from fleet.pulumi_cli import PulumiCli
 from fleet.settle import (
     DATABASE_CLUSTER,
     DROPLET,
+    SPACES_KEY,
     Clouds,
     Settlement,
     known_ids,
@@ -110,8 +111,11 @@ def _settle(cli: PulumiCli, stack: str, state: Json, clouds: Clouds, say: Say) -
     known = known_ids(state)
     settlements = [settle(create, clouds, known) for create in creates]
     for item in settlements:
-        for droplet in item.remove:
-            asyncio.run(_remove(clouds.digitalocean(), int(droplet)))
+        for found in item.remove:
+            if item.create.type == SPACES_KEY:
+                clouds.digitalocean().delete(f"/v2/spaces/keys/{found}")
+            else:
+                asyncio.run(_remove(clouds.digitalocean(), int(found)))
         say(f"Pending create: {item}")
         if item.create.type == DATABASE_CLUSTER and item.adopt is not None:
             asyncio.run(_await_cluster(clouds.digitalocean(), item.adopt))

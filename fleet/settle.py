@@ -5,7 +5,8 @@ exist without the state knowing its id, and the next `up` would make a second on
 pending create asked for: names that Pulumi chose end with random digits, so an equal name is the very object.
 
 A droplet is removed and made again: nothing can depend on it yet, and much of what was asked for (its user data, its
-image, its keys) cannot be read back, so an adopted one would be replaced by the next `up` anyway. The rest is adopted.
+image, its keys) cannot be read back, so an adopted one would be replaced by the next `up` anyway. So is a key of object
+storage, whose secret is told only once. The rest is adopted.
 
 `pulumi refresh --import-pending-creates` is not used: in 3.259 it turns the create into a pending import, which the
 refresh then drops, and the object is lost all the same.
@@ -14,16 +15,21 @@ refresh then drops, and the object is lost all the same.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fleet import stack_datastore
 from fleet.cloudflare import Cloudflare
+from fleet.datastore_s3 import Bucket, Place, StoreError
 from fleet.digitalocean import DigitalOcean
+from fleet.errors import FleetError
 from fleet.web_api import Json
 
 DROPLET = "digitalocean:index/droplet:Droplet"
 DATABASE_CLUSTER = "digitalocean:index/databaseCluster:DatabaseCluster"
+SPACES_KEY = "digitalocean:index/spacesKey:SpacesKey"
 ORIGIN_CERTIFICATE = "cloudflare:index/originCaCertificate:OriginCaCertificate"
 CLIENT_CERTIFICATE = (
     "cloudflare:index/authenticatedOriginPullsCertificate:AuthenticatedOriginPullsCertificate"
@@ -46,12 +52,18 @@ class PendingCreate:
         return self.urn.rpartition("::")[2]
 
 
+def _open_bucket(name: str, region: str) -> Bucket:
+    endpoint = stack_datastore.endpoint(region, os.environ)
+    return Bucket(Place(endpoint, name, region), stack_datastore.keys(os.environ))
+
+
 @dataclass(frozen=True, slots=True)
 class Clouds:
     """The accounts to look in; made when first needed, so that a stack without one needs no token."""
 
     digitalocean: Callable[[], DigitalOcean]
     cloudflare: Callable[[], Cloudflare]
+    bucket: Callable[[str, str], Bucket] = _open_bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ def settle(create: PendingCreate, clouds: Clouds, known: set[tuple[str, str]]) -
         repeatable = create.type in _REPEATABLE or create.type.startswith("pulumi:providers:")
         return Settlement(create, known=repeatable)
     ids = [found for found in finder(clouds, create.inputs) if (create.type, found) not in known]
-    if create.type == DROPLET:
+    if create.type in (DROPLET, SPACES_KEY):
         # More than one: the provider repeats a request whose answer was lost.
         return Settlement(create, remove=tuple(ids))
     return Settlement(create, adopt=ids[0] if ids else None)
@@ -195,6 +207,15 @@ def _domain_record(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
     return [str(row["id"]) for row in rows if (row["type"], row["name"], row["data"].rstrip(".")) == wanted]
 
 
+def _bucket(clouds: Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    name = str(inputs.get("name"))
+    try:
+        with clouds.bucket(name, str(inputs.get("region"))) as bucket:
+            return [name] if bucket.exists("") else []
+    except StoreError as error:
+        raise FleetError(f"whether the bucket {name} was made cannot be found out: {error}") from error
+
+
 def _in_cluster(part: str, key: str, word: str) -> Finder:
     """Users or databases of a cluster; `word` is what the provider puts before their names in an id."""
 
@@ -266,6 +287,8 @@ _FINDERS: Mapping[str, Finder] = {
     "digitalocean:index/dropletSnapshot:DropletSnapshot": _by_name(
         "/v2/snapshots", "snapshots", resource_type="droplet"
     ),
+    SPACES_KEY: _by_name("/v2/spaces/keys", "keys", "access_key"),
+    stack_datastore.BUCKET_TYPE: _bucket,
     DATABASE_CLUSTER: _by_name("/v2/databases", "databases"),
     "digitalocean:index/databaseUser:DatabaseUser": _in_cluster("users", "users", "user"),
     "digitalocean:index/databaseDb:DatabaseDb": _in_cluster("dbs", "dbs", "database"),

@@ -30,9 +30,13 @@ def place(state: Mapping[str, Any], stack: str, environment: Mapping[str, str]) 
             f"stack {stack} has no datastore; put `{{}}` under datastore in its config and run `pulumi up -s {stack}`"
         )
     name, region = str(found[0]["name"]), str(found[0]["region"])
-    # As Pulumi's provider is told of another service than DigitalOcean's.
-    endpoint = environment.get("SPACES_ENDPOINT_URL") or f"https://{region}.digitaloceanspaces.com"
-    return Place(endpoint.rstrip("/"), name, region)
+    return Place(endpoint(region, environment), name, region)
+
+
+def endpoint(region: str, environment: Mapping[str, str]) -> str:
+    """The URL of object storage; the environment may name another service, as it does to Pulumi's provider."""
+    chosen = environment.get("SPACES_ENDPOINT_URL") or f"https://{region}.digitaloceanspaces.com"
+    return chosen.rstrip("/")
 
 
 def keys(environment: Mapping[str, str]) -> Keys:

@@ -43,6 +43,17 @@ cloudflare.DnsRecord(
 """
 
 
+STORE = """
+import pulumi
+import pulumi_digitalocean as digitalocean
+
+bucket = digitalocean.SpacesBucket("datastore", region="lon1")
+grant = {"bucket": bucket.name, "permission": "read"}
+key = digitalocean.SpacesKey("datastore-web", grants=[grant])
+pulumi.export("key", key.access_key)
+"""
+
+
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     with local_cloud(tmp_path_factory.mktemp("sandbox")) as cloud:
@@ -121,6 +132,23 @@ def test_a_record_whose_answer_was_lost_is_adopted(project: Project, cloud: Loca
     assert len(recover(project)["adopted"]) == 1
     project.pulumi("up", "--yes", "--skip-preview")
     assert seen(cloud, "POST /client/v4/zones") == posts + 1, "the record is made once"
+    project.pulumi("preview", "--expect-no-changes")
+
+
+def test_a_key_whose_answer_was_lost_is_removed_and_made_again(project: Project, cloud: LocalCloud) -> None:
+    cloud.fail(
+        service="digitalocean", method="POST", path="/v2/spaces/keys", drop="answer", latency_seconds=0
+    )
+    project.write(STORE)
+    kill_after(project, cloud, "POST /v2/spaces/keys")
+    cloud.heal()
+    # The provider repeats a request whose answer was lost.
+    lost = {row["access_key"] for row in cloud.list("spaces/keys", "keys")}
+    [removed] = recover(project)["removed"].values()
+    assert lost <= set(removed)
+    project.pulumi("up", "--yes", "--skip-preview")
+    [key] = cloud.list("spaces/keys", "keys")
+    assert key["access_key"] == project.outputs()["key"]
     project.pulumi("preview", "--expect-no-changes")
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from fleet.cloudflare import Cloudflare
+from fleet.datastore_s3 import Bucket, Place, StoreError
+from fleet.datastore_signature import Keys
 from fleet.digitalocean import DigitalOcean
+from fleet.errors import FleetError
 from fleet.settle import (
     CLIENT_CERTIFICATE,
     DATABASE_CLUSTER,
     DROPLET,
+    SPACES_KEY,
     Clouds,
     PendingCreate,
     Settlement,
@@ -23,6 +28,7 @@ from fleet.settle import (
     twins,
     untracked,
 )
+from fleet.stack_datastore import BUCKET_TYPE
 
 URN = "urn:pulumi:dev::flotilla::flotilla:index:WebTier$digitalocean:index/droplet:Droplet::web-1"
 TAG = "digitalocean:index/tag:Tag"
@@ -184,6 +190,43 @@ def test_droplets_outside_the_state_are_told() -> None:
     document = state([resource(URN, DROPLET, "7")], [])
     assert known_ids(document) == {(DROPLET, "7")}
     assert untracked(document, DROPLET, [{"id": 7}, {"id": 8}]) == [{"id": 8}]
+
+
+def test_a_key_of_object_storage_is_removed_for_nobody_knows_its_secret() -> None:
+    create = PendingCreate("urn:x::datastore-web", SPACES_KEY, {"name": "datastore-web-3fa2c1b"})
+    rows: Rows = [
+        {"access_key": "DO1", "name": "datastore-web-3fa2c1b"},
+        {"access_key": "DO2", "name": "datastore-web-0000000"},
+    ]
+    found = settle(create, clouds("/v2/spaces/keys", rows), set())
+    assert (found.adopt, found.remove) == (None, ("DO1",))
+
+
+class FakeBucket(Bucket):
+    """A bucket that is there, is not, or is somebody else's."""
+
+    def __init__(self, outcome: bool | StoreError) -> None:
+        super().__init__(Place("http://s3.test", "store", "lon1"), Keys("DO1", "secret"))
+        self._outcome = outcome
+
+    def exists(self, key: str) -> bool:
+        if isinstance(self._outcome, StoreError):
+            raise self._outcome
+        return self._outcome
+
+
+def _bucket_create(outcome: bool | StoreError) -> Settlement:
+    create = PendingCreate("urn:x::datastore", BUCKET_TYPE, {"name": "store-3fa2c1b", "region": "lon1"})
+    known = replace(clouds(), bucket=lambda name, region: FakeBucket(outcome))
+    return settle(create, known, set())
+
+
+def test_a_bucket_is_adopted_by_its_name() -> None:
+    assert _bucket_create(True).adopt == "store-3fa2c1b"
+    missing = _bucket_create(False)
+    assert (missing.adopt, missing.known) == (None, True)
+    with pytest.raises(FleetError, match="the bucket store-3fa2c1b was made cannot be found out: 403"):
+        _bucket_create(StoreError("403"))
 
 
 def test_an_unfinished_cluster_is_adopted_and_never_removed() -> None:

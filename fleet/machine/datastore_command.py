@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
 
@@ -37,16 +38,21 @@ def bucket_of(host: Host) -> Bucket:
 
 
 def put_credential(host: Host, bucket: Bucket) -> str:
-    """Seal what this machine opens its database with, and lay it in the datastore."""
+    """Seal what this machine opens its database with, and lay it in the datastore when it does not lie there yet."""
     from fleet.machine.datastore_seal import seal
 
     database = settings_of(host).database
     if database is None:
         raise MachineError("this machine's bundle has no database")
     known = {**asdict(database), "password": _secret(host, "database-password")}
-    text = json.dumps({field: known[field] for field in FIELDS}).encode()
+    wanted = {field: known[field] for field in FIELDS}
+    what = f"{DATABASE_CREDENTIAL}: user {database.user} at {database.host}, sealed"
+    with suppress(MachineError):  # none, or none that opens: that is what this is for
+        if json.loads(get_credential(host, bucket, None)) == wanted:
+            return f"{what} already"
+    text = json.dumps(wanted).encode()
     bucket.put(DATABASE_CREDENTIAL, seal(_secret(host, DATASTORE_SEAL), DATABASE_CREDENTIAL, text))
-    return f"{DATABASE_CREDENTIAL}: user {database.user} at {database.host}, sealed"
+    return what
 
 
 def get_credential(host: Host, bucket: Bucket, field: str | None) -> str:

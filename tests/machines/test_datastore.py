@@ -313,16 +313,19 @@ async def test_wrong_objects_change_nothing_and_are_named(pair: Pair) -> None:
     await pair.one.publish()
 
 
-async def test_the_credential_is_opened_on_a_machine_only(pair: Pair) -> None:
-    assert (
-        await pair.one.run(commands.SEAL_CREDENTIAL) == "credentials/database: user site at 10.0.0.9, sealed"
-    )
+async def test_the_credential_is_sealed_and_opened_on_machines_only(pair: Pair) -> None:
+    await pair.one.run("systemctl start flotilla-credential.service")
     assert b"hush" not in pair.owner.get("credentials/database")[0]
+    assert (await pair.two.run(commands.SEAL_CREDENTIAL)).endswith("user site at 10.0.0.9, sealed already")
     assert await pair.two.run(commands.db_credential("password")) == "a password that is hush"
 
 
 async def test_units_have_few_rights(pair: Pair) -> None:
-    for unit, most in (("flotilla-publish", 15), ("flotilla-follow", 20)):
+    for unit, most in (
+        ("flotilla-publish", 15),
+        ("flotilla-follow", 20),
+        ("flotilla-credential", 20),
+    ):
         line = f"systemd-analyze security --no-pager --threshold={most} {unit}.service"
         print((await pair.one.run(line)).splitlines()[-1])
     assert "failed" not in await pair.one.run("systemctl --failed --no-legend | grep flotilla || true")

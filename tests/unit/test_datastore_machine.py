@@ -367,6 +367,22 @@ def test_a_new_key_is_used_at_once(tmp_path: Path) -> None:
     assert "systemctl start --no-block flotilla-publish.service" in host.lines()
 
 
+def test_a_new_database_password_is_sealed(tmp_path: Path) -> None:
+    host = web_host(tmp_path)
+    bundle = replace(BUNDLE, secrets={**BUNDLE.secrets, "datastore-seal-key": "a key"})
+    seals = "systemctl restart --no-block flotilla-credential.service"
+    receive(host, FakeClock(), BUNDLE.to_json().encode())
+    assert seals not in host.lines()
+    receive(host, FakeClock(), bundle.to_json().encode())
+    assert seals in host.lines()
+    host.ran.clear()
+    receive(host, FakeClock(), bundle.to_json().encode())
+    assert seals not in host.lines()
+    rotated = replace(bundle, secrets={**bundle.secrets, "database-password": "new"})
+    receive(host, FakeClock(), rotated.to_json().encode())
+    assert seals in host.lines()
+
+
 def test_only_records_are_listed(host: FakeHost, store: SmallS3) -> None:
     store.lay("credentials/database", b"sealed")
     assert run(host, store).complaints == ()

@@ -43,7 +43,7 @@ def test_every_image_publishes_and_needs_no_package_for_it() -> None:
     ):
         files = {file.path: file.content.decode() for file in role}
         assert "flotilla-publish.timer" in files["/usr/local/lib/flotilla/install"]
-        for name in ("publish.service", "publish.timer", "follow.service"):
+        for name in ("publish.service", "publish.timer", "follow.service", "credential.service"):
             assert f"/etc/systemd/system/flotilla-{name}" in files
         for name in ("datastore", "datastore_s3", "datastore_signature", "datastore_xml"):
             assert f"{common.PROGRAMS}/fleet/{name}.py" in files

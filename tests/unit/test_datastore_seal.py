@@ -109,6 +109,19 @@ def test_a_credential_is_never_plain_in_the_bucket(host: FakeHost, store: SmallS
         }
 
 
+def test_a_credential_that_lies_there_is_not_written_again(host: FakeHost, store: SmallS3) -> None:
+    with bucket_of(host) as bucket:
+        put_credential(host, bucket)
+        sealed = store.objects[KEY].body
+        assert put_credential(host, bucket).endswith("sealed already")
+        assert store.objects[KEY].body == sealed
+        host.lay(f"{places.SECRETS}/database-password", "another")
+        assert put_credential(host, bucket).endswith("sealed")
+        assert get_credential(host, bucket, "password") == "another"
+        store.lay(KEY, b"nothing that opens")
+        assert put_credential(host, bucket).endswith("sealed")
+
+
 def test_without_a_credential_the_way_to_one_is_said(host: FakeHost) -> None:
     with bucket_of(host) as bucket, pytest.raises(MachineError, match="put-db-credential` lays it"):
         get_credential(host, bucket, None)

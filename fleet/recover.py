@@ -25,6 +25,7 @@ from fleet.settle import (
     settled_state,
     twins,
     untracked,
+    untracked_members,
 )
 from fleet.web_api import Json, await_value
 
@@ -172,14 +173,26 @@ def _look_for_strays(state: Json, stack: str, clouds: Clouds, say: Say) -> tuple
 
 
 def _look_for_clusters(state: Json, stack: str, clouds: Clouds, say: Say) -> list[str]:
-    """Database clusters with the stack's tag that are in no state; never removed here: they may hold data."""
+    """Database clusters with the stack's tag that are in no state; never removed here: they may hold data.
+
+    The same goes for what is in the stack's own cluster, of which the cloud takes no second one of the same name.
+    """
     if not _uses_digitalocean(state):
         return []
-    rows = clouds.digitalocean().every("/v2/databases", "databases", tag_name=stack)
-    strays = [_shown(cluster) for cluster in untracked(state, DATABASE_CLUSTER, list(rows))]
-    for stray in strays:
-        say(f"warning: database cluster {stray} has the tag {stack} but is not in the stack's state")
-    return strays
+    rows = list(clouds.digitalocean().every("/v2/databases", "databases", tag_name=stack))
+    strays = untracked(state, DATABASE_CLUSTER, rows)
+    for cluster in strays:
+        say(
+            f"warning: database cluster {_shown(cluster)} has the tag {stack} but is not in the stack's state"
+        )
+    for cluster in (row for row in rows if row not in strays):
+        for member in untracked_members(state, cluster):
+            say(
+                f"warning: {member} of database cluster {_shown(cluster)} is not in the stack's state; if the next "
+                "`pulumi up` says that its name is not available, an answer was lost: delete it by hand and run `up` "
+                "again (a database only when it holds nothing)"
+            )
+    return [_shown(cluster) for cluster in strays]
 
 
 def _shown(row: Json) -> str:

@@ -29,6 +29,8 @@ from fleet.web_api import Json
 
 DROPLET = "digitalocean:index/droplet:Droplet"
 DATABASE_CLUSTER = "digitalocean:index/databaseCluster:DatabaseCluster"
+DATABASE_USER = "digitalocean:index/databaseUser:DatabaseUser"
+DATABASE_DB = "digitalocean:index/databaseDb:DatabaseDb"
 SPACES_KEY = "digitalocean:index/spacesKey:SpacesKey"
 ORIGIN_CERTIFICATE = "cloudflare:index/originCaCertificate:OriginCaCertificate"
 CLIENT_CERTIFICATE = (
@@ -163,6 +165,17 @@ def untracked(state: Json, kind: str, rows: list[Json]) -> list[Json]:
     return [row for row in rows if (kind, str(row["id"])) not in known]
 
 
+def untracked_members(state: Json, cluster: Json) -> list[str]:
+    """What is in a cluster of the state and not in the state itself, but what every cluster has."""
+    known, key = known_ids(state), cluster["id"]
+    users = (user["name"] for user in cluster.get("users") or () if user.get("role") != "primary")
+    names = (name for name in cluster.get("db_names") or () if name != "defaultdb")
+    return [
+        *(f"user {name}" for name in users if (DATABASE_USER, f"{key}/user/{name}") not in known),
+        *(f"database {name}" for name in names if (DATABASE_DB, f"{key}/database/{name}") not in known),
+    ]
+
+
 def twins(state: Json, strays: list[Json]) -> list[Json]:
     """Untracked droplets with the very name of one that the state knows.
 
@@ -290,8 +303,8 @@ _FINDERS: Mapping[str, Finder] = {
     SPACES_KEY: _by_name("/v2/spaces/keys", "keys", "access_key"),
     stack_datastore.BUCKET_TYPE: _bucket,
     DATABASE_CLUSTER: _by_name("/v2/databases", "databases"),
-    "digitalocean:index/databaseUser:DatabaseUser": _in_cluster("users", "users", "user"),
-    "digitalocean:index/databaseDb:DatabaseDb": _in_cluster("dbs", "dbs", "database"),
+    DATABASE_USER: _in_cluster("users", "users", "user"),
+    DATABASE_DB: _in_cluster("dbs", "dbs", "database"),
     "digitalocean:index/domain:Domain": _domain,
     "digitalocean:index/dnsRecord:DnsRecord": _domain_record,
     "cloudflare:index/dnsRecord:DnsRecord": _edge_record,

@@ -106,6 +106,9 @@ def test_a_database_grows_and_its_user_rotates_without_a_moment_without_one(
     assert recover(project)["untracked_clusters"] == [f"stray ({stray})"]
     assert len(cloud.list("databases", "databases")) == 2
     cloud.delete(f"databases/{stray}")
+    # So is a user whose answer was lost: no second of its name can be made.
+    cloud.post(f"databases/{made['id']}/users", {"name": "site3"})
+    assert "user site3 of database cluster" in fleet(project, "recover", "-s", "dev").stderr
 
 
 def test_what_a_killed_run_left_half_made_is_adopted_not_made_again(

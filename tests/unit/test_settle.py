@@ -27,6 +27,7 @@ from fleet.settle import (
     settled_state,
     twins,
     untracked,
+    untracked_members,
 )
 from fleet.stack_datastore import BUCKET_TYPE
 
@@ -249,6 +250,17 @@ def test_what_is_in_a_cluster_is_found_by_its_name(kind: str, part: str, expecte
     assert settle(create, several(lists), set()).adopt == expected
     assert settle(create, several({**lists, f"/v2/databases/c/{part}": []}), set()).adopt is None
     assert settle(create, several({}), set()).adopt is None, "the cluster is gone, and this with it"
+
+
+def test_what_is_in_a_cluster_and_in_no_state_is_told() -> None:
+    known = resource("urn:x::user", "digitalocean:index/databaseUser:DatabaseUser", "c/user/site1")
+    cluster = {
+        "id": "c",
+        "users": [{"name": "doadmin", "role": "primary"}, {"name": "site1"}, {"name": "site2"}],
+        "db_names": ["defaultdb", "site"],
+    }
+    assert untracked_members(state([known], []), cluster) == ["user site2", "database site"]
+    assert untracked_members(state([known], []), {"id": "c", "users": None, "db_names": None}) == []
 
 
 def test_a_twin_has_the_name_of_a_droplet_that_is_known() -> None:

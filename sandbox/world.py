@@ -237,7 +237,7 @@ class RealWorld:
         )
         self._changed = asyncio.Event()
         self._clusters = MachineClusters(
-            paths.home, self._machines, self._network, image=self._database_image, changed=self._changed.set
+            paths.home, self._machines, self._network, image=self._database_image, changed=self._rename
         )
         self._stack = AsyncExitStack()
 
@@ -309,6 +309,10 @@ class RealWorld:
             for service in self._services
         )
         return (*dns_zones.dns_zones(self._store, self._anycast), own, clusters, *services)
+
+    def _rename(self) -> None:
+        """At once, where other changes wait for the edge: clients of a database look for its new primary."""
+        self._dns.update(self._names())
 
     def _exited(self, cloud: Cloud, machine: int) -> None:
         """A machine went off by itself: a droplet, or a node of a cluster."""

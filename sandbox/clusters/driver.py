@@ -166,7 +166,8 @@ class MachineClusters:
         if running and self._records.read(spec.id).nodes.get(node.id) == _size(spec):
             return
         if running:
-            await self._machines.stop(node.id, graceful=True)
+            # It has no data, so there is nothing to end in order.
+            await self._machines.stop(node.id, graceful=False)
         self._note(spec.id, node.id, "")
         await self._nodes.start(spec, node)
         self._note(spec.id, node.id, _size(spec))

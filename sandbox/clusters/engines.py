@@ -74,7 +74,9 @@ class PostgreSql:
 
     unit: str = "managed-pg.service"
     client: tuple[str, ...] = (
-        *("runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"),
+        # Not as runuser does it: a login session would hold the node's shutdown up.
+        *("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"),
+        *("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"),
         *(f"--host={SOCKETS}", f"--port={_PORT}", "--dbname=postgres", "--file=-"),
     )
 

@@ -126,10 +126,10 @@ class Control:
         return JSONResponse({"requests": self._log.listing()})
 
     async def _console(self, request: Request) -> Response:
-        droplet = self._droplet(request)
-        path = self._cloud.machines.console(droplet["id"])
+        number, name = self._machine(request)
+        path = self._cloud.machines.console(number)
         if path is None:
-            raise not_found(f"droplet {droplet['name']} has no console log: it is a record, not a machine")
+            raise not_found(f"{name} has no console log: it is a record, not a machine")
         return JSONResponse({"path": str(path)})
 
     async def _machine_fault(self, request: Request) -> Response:
@@ -154,6 +154,7 @@ class Control:
             "nodes": [
                 {
                     "id": node["id"],
+                    "name": node["hostname"],
                     "public": node["public"]["address"],
                     "private": node["private"]["address"],
                 }
@@ -177,6 +178,15 @@ class Control:
                 self._cloud.isolate(node["id"], isolated=kind == "isolate")
             await self._cloud.fabric.applied()
         return Response(status_code=204)
+
+    def _machine(self, request: Request) -> tuple[int, str]:
+        """The machine that the path names, of a droplet or a cluster's node: its id and name."""
+        wanted = request.path_params["machine"]
+        for node in self._cloud.every_database_node():
+            if wanted in (str(node["id"]), node["hostname"]):
+                return node["id"], f"node {node['hostname']}"
+        droplet = self._droplet(request)
+        return droplet["id"], f"droplet {droplet['name']}"
 
     def _droplet(self, request: Request) -> Document:
         """The droplet that the path names, by id or by name."""

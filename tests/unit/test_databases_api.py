@@ -408,6 +408,11 @@ async def test_a_killed_primary_is_followed_by_a_standby(api: Api) -> None:
     assert api.cloud.databases.driver.primary(cluster["id"]) == second
     events = (await api.get(f"/v2/databases/{cluster['id']}/events"))["events"]
     assert [event["event_type"] for event in events] == ["cluster_master_promotion", "cluster_create"]
+    console = await control.call("GET", f"/_sandbox/console/site-{second}")
+    assert (console.status, console.message) == (
+        404,
+        f"node site-{second} has no console log: it is a record, not a machine",
+    )
     status = (await control.call("GET", "/_sandbox/status")).body["databases"]
     assert [(one["name"], one["status"], one["primary"]) for one in status] == [("site", "online", second)]
     assert (await control.call("POST", "/_sandbox/databases/none/fault", {"kind": "kill"})).status == 404

@@ -157,7 +157,8 @@ def env(home: Home = None) -> None:
 @app.command()
 def logs(
     machine: Annotated[
-        str | None, typer.Argument(help="Id or name of a droplet or a cluster's node; absent: the sandbox's own log.")
+        str | None,
+        typer.Argument(help="Id or name of a droplet or a cluster's node; absent: the sandbox's own log."),
     ] = None,
     home: Home = None,
 ) -> None:

@@ -24,6 +24,7 @@ def fragments(identity: Identity, seed: str) -> dict[str, str]:
         "host key of web-1": identity.host_key("web-1").private_openssh,
         "host key of database-1": identity.host_key("database-1").private_openssh,
         "key of the site": identity.origin_request("www.example.com", 1).private_key_pem,
+        "key among peers": identity.peer_certificate().private_key_pem,
         "key of the edge": identity.certificate("edge/1", client=True).private_key_pem,
     }
     # Keys: a line from the middle, where nothing is common to all keys of a kind.
@@ -78,9 +79,10 @@ def test_no_secret_is_where_it_does_not_belong(site: Site) -> None:
         else:
             assert here == set(), request
 
+    bundled = {"database password", "key of the site", "key among peers"}
     for ran in site.cloud.commands(began):
         assert found(canaries, ran.command) == set(), ran.command
-        belongs = {"database password", "key of the site"} if "flotilla-receive" in ran.command else set()
+        belongs = bundled if "flotilla-receive" in ran.command else set()
         assert found(canaries, ran.stdin) <= belongs, ran.command
     delivered = {name for ran in site.cloud.commands(began) for name in found(canaries, ran.stdin)}
-    assert delivered == {"database password", "key of the site"}, "the search finds what is there"
+    assert delivered == bundled, "the search finds what is there"

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from components.database_tier import PASSWORD_PURPOSE
+from fleet.identity import PEER_NAME
 from fleet.machine import places as machine_places
 from tests.leaks import Secrets
 from tests.live_stack import LiveStack
@@ -29,7 +30,8 @@ HOST_KEYS = frozenset(f"host key {slot}" for slot in ALL_SLOTS)
 
 @pytest.fixture(scope="module")
 def secrets(stack: LiveStack) -> Secrets:
-    return Secrets.of(stack.setting("seed"), ALL_SLOTS, ("web", "database-1"), [PASSWORD_PURPOSE], [1])
+    certificates = ("web", "database-1", PEER_NAME)
+    return Secrets.of(stack.setting("seed"), ALL_SLOTS, certificates, [PASSWORD_PURPOSE], [1])
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,23 @@ def deliver(
     )
 
 
+def rights(
+    name: str, connection: remote.ConnectionArgs, told: pulumi.Output[str], opts: pulumi.ResourceOptions
+) -> remote.Command:
+    """Gives the site's user its rights in the database, from a machine that the database trusts; again for another
+    user, and whenever another machine is there to do it, which changes nothing."""
+    opts.additional_secret_outputs = ["stdout", "stderr"]
+    return remote.Command(
+        name,
+        connection=connection,
+        create=commands.grant_rights(),
+        stdin=told,
+        logging=remote.Logging.NONE,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
 def gate(
     name: str,
     connection: remote.ConnectionArgs,

@@ -10,7 +10,7 @@ import pulumi
 from components import complaints, model, naming
 from components.clouds import port
 from components.contradictions import PROJECT, REPLACE_DATABASE
-from components.database_endpoint import DATABASE_NAME, DatabaseEndpoint
+from components.database_endpoint import DATABASE_NAME, Administrator, DatabaseEndpoint
 from components.naming import Common
 from components.site import Site
 from fleet import config
@@ -83,6 +83,9 @@ class ManagedDatabase(pulumi.ComponentResource):
             # Before the sources are told, anybody could knock at the cluster, and nobody of ours does.
             ready=[sources, database, user.resource],
             tunnel=args.tunnel,
+            administrator=Administrator(
+                name=self.native.administrator, password=self.native.administrator_password
+            ),
         )
         self.register_outputs({"host": self.host})
 

@@ -25,6 +25,7 @@ class Common(StrEnum):
     CANARY = "canary"
     BUCKET = "bucket"
     SWEEP = "sweep"
+    RIGHTS = "rights"
     CLUSTER = "cluster"
     SITE = "site"
     SOURCES = "sources"

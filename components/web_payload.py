@@ -49,6 +49,10 @@ class WebPayload:
     """What a member of each image is handed."""
     ready: Sequence[pulumi.Resource]
     """What must be there before a member is handed it."""
+    rights: pulumi.Output[str] | None
+    """What gives the site's user its rights in the database; None where it has them."""
+    tunnelled: bool
+    """Whether a member reaches the database only after it was handed its parcel."""
     _inbound: tuple[config.Inbound, ...]
     _authorized_keys: tuple[str, ...]
     _scratch: role.WebImage | None
@@ -62,6 +66,8 @@ class WebPayload:
             site=site,
             parcels={image: _parcel(site, told, known, image, scratch) for image in images},
             ready=told.ready,
+            rights=told.database.rights(),
+            tunnelled=told.database.tunnel is not None,
             _inbound=site.inbound(Role.WEB),
             _authorized_keys=site.authorized_keys(),
             _scratch=scratch,

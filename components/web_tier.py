@@ -82,6 +82,8 @@ class _Builder:
         self._one_at_a_time = True if args.rollout.mode == "in_place" else None
         """For accounts that have no room for two machines in a slot."""
         self._logins: dict[str, Login] = {}
+        self._rights: list[pulumi.Resource] = []
+        """What gives the site's user its rights in the database, which the first member does for all."""
         self._done: dict[Point, pulumi.Resource] = {}
 
     def take(self, step: Step) -> None:
@@ -110,20 +112,25 @@ class _Builder:
             private_key=self._private_key,
         )
         connection = login.connection()
+        if number == 1 and not args.payload.tunnelled:
+            self._give_rights(login, args.payload.ready)
         parcel = args.payload.parcels[self._image(number)]
         secrets = commands.deliver(
             naming.child(slot, Child.SECRETS),
             connection,
             parcel,
             machine.resource,
-            pulumi.ResourceOptions(parent=tier, depends_on=args.payload.ready),
+            # Members that serve change to another user at this, which must be able to do its work.
+            pulumi.ResourceOptions(parent=tier, depends_on=[*args.payload.ready, *self._rights]),
         )
+        if number == 1 and args.payload.tunnelled:
+            self._give_rights(login, [secrets])
         gate = commands.gate(
             naming.child(slot, Child.GATE),
             connection,
             [machine.resource.id, parcel.digest],
             # The gate judges what the secrets have started; it takes no value from them.
-            pulumi.ResourceOptions(parent=tier, depends_on=[secrets]),
+            pulumi.ResourceOptions(parent=tier, depends_on=[secrets, *self._rights]),
         )
         return commands.drain(
             naming.child(slot, Child.DRAIN),
@@ -134,6 +141,13 @@ class _Builder:
             # Deletes run backwards: drained before anything of the machine goes.
             pulumi.ResourceOptions(parent=tier, depends_on=[gate], delete_before_replace=self._one_at_a_time),
         )
+
+    def _give_rights(self, login: Login, after: Sequence[pulumi.Resource]) -> None:
+        told = self._args.payload.rights
+        if told is not None:
+            opts = pulumi.ResourceOptions(parent=self._tier, depends_on=after)
+            name = naming.child(self._name, Common.RIGHTS)
+            self._rights = [commands.rights(name, login.connection(), told, opts)]
 
     def _peers(self, after: Sequence[pulumi.Resource]) -> pulumi.Resource:
         return commands.peers(

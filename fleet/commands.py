@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import json
 import shlex
+from pathlib import Path
 from typing import Final
 
 RECEIVE_PROGRAM: Final = "/usr/local/sbin/flotilla-receive"
@@ -59,6 +60,12 @@ INSTALL_AND_RECEIVE: Final = (
     + f'done = subprocess.run(["{RECEIVE_PROGRAM}"], input=given["bundle"].encode())\n'
     + "sys.exit(done.returncode)'"
 )
+
+
+def grant_rights() -> str:
+    """Standard input and what it does: fleet/database_rights.py, which is handed over whole."""
+    program = Path(__file__).with_name("database_rights.py").read_text(encoding="utf-8")
+    return _BOOTED + f"exec python3 -c {shlex.quote(program)}"
 
 
 def delivery(archive: bytes, bundle: str) -> str:

@@ -199,9 +199,18 @@ def _deploy(
         settings.SETTINGS.outputs.clear()
         loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: _without_result(program)))
     finally:
-        asyncio.set_event_loop(None)
-        loop.close()
+        _end(loop)
     return recording
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """A program that fails leaves resources that wait for others which never come."""
+    waiting = asyncio.all_tasks(loop)
+    for task in waiting:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def _without_result(program: Callable[[], object]) -> None:
@@ -309,7 +318,7 @@ def _computed(type_: str, number: int) -> dict[str, Any]:
             "ipv6Address": f"2001:db8::{number}",
         }
     if type_ == "digitalocean:index/databaseCluster:DatabaseCluster":
-        return {"privateHost": "private-database.db.example.com", "port": 25060.0, "password": "of doadmin"}
+        return {"privateHost": "private-database.db.example.com", "port": 25060.0, "user": "doadmin", "password": "of-doadmin"}
     if type_ == "digitalocean:index/databaseUser:DatabaseUser":
         return {"password": f"made-by-the-cloud-{number}"}
     if type_ == "digitalocean:index/spacesKey:SpacesKey":

@@ -190,6 +190,8 @@ class DigitalOceanDatabases:
             host=cluster.private_host,
             port=cluster.port,
             authority=digitalocean.get_database_ca_output(cluster_id=cluster.id).certificate,
+            administrator=cluster.user,
+            administrator_password=pulumi.Output.secret(cluster.password),
         )
 
     def database(

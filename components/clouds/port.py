@@ -178,6 +178,8 @@ class Cluster:
     port: pulumi.Output[int]
     authority: pulumi.Output[str]
     """PEM; signs the certificate that its nodes show."""
+    administrator: pulumi.Output[str]
+    administrator_password: pulumi.Output[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,7 @@ class Databases(Protocol):
         """A database in it."""
 
     def user(self, name: str, cluster: Cluster, called: str, opts: pulumi.ResourceOptions) -> DatabaseUser:
-        """A user of it."""
+        """A user of it, with the rights that the cloud gives, which may be too many or too few."""
 
     def trust(
         self, name: str, cluster: Cluster, sources: Sources, opts: pulumi.ResourceOptions

@@ -87,7 +87,7 @@ def told(site: Site, slot: str, since: float) -> Bundle:
 def test_up_makes_everything_and_a_second_one_changes_nothing(site: Site) -> None:
     began = now()
     created = site.up().done("create")
-    assert created.index("database-sources") < created.index("web-1-secrets")
+    assert created.index("database-sources") < created.index("web-rights") < created.index("web-1-secrets")
     assert created.index("web-2-dns") < created.index("autoscaler-1-secrets")
     assert created.index("autoscaler-sweep") < created.index("autoscaler-1")
     assert site.up("--expect-no-changes").changes == {}
@@ -151,7 +151,7 @@ def test_a_rotation_makes_the_new_user_first_and_takes_the_old_one_away_last(sit
     site.set("database", rotation=2)
     run = site.up()
     order = run.done("create", "update", "delete")
-    assert order.index("database-user-2") < order.index("web-1-secrets")
+    assert order.index("database-user-2") < order.index("web-rights") < order.index("web-1-secrets")
     assert order[-1] == "database-user-1"
     database = told(site, "web-1", began).settings.database
     assert database is not None

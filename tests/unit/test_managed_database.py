@@ -95,6 +95,34 @@ def test_members_are_told_the_private_host_a_password_of_the_cloud_and_its_autho
     assert bundle["secrets"]["database-ca.pem"] == CLUSTER_AUTHORITY
 
 
+def test_the_first_member_gives_the_sites_user_its_rights_before_anybody_is_told_of_it() -> None:
+    recording = prod()
+    rights = recording.named("web-rights")
+    given = json.loads(rights.plain("stdin"))
+    assert given["administrator"] == {"name": "doadmin", "password": "of-doadmin"}
+    assert given["user"]["name"] == "site1"
+    assert (given["engine"], given["database"], given["port"]) == ("mysql", "site", 25060)
+    assert given["authority"] == CLUSTER_AUTHORITY
+    assert rights.plain("connection")["hostKey"] == IDENTITY.host_key("web-1").public_openssh
+    assert {"database-sources", "database-site", "database-user-1", "web-1"} <= recording.upstream(
+        "web-rights"
+    )
+    for member in ("web-1", "web-2"):
+        assert rights.urn in recording.named(f"{member}-secrets").dependencies
+
+
+def test_through_a_tunnel_it_does_so_when_the_tunnel_is_there_and_before_anybody_is_judged() -> None:
+    recording = prod(managed(access="tunnel", gateway=GATEWAY))
+    rights = recording.named("web-rights")
+    assert recording.named("web-1-secrets").urn in rights.dependencies
+    for member in ("web-1", "web-2"):
+        assert rights.urn in recording.named(f"{member}-gate").dependencies
+
+
+def test_a_database_of_the_fleets_own_gives_rights_by_itself() -> None:
+    assert "web-rights" not in run().names()
+
+
 def test_through_a_tunnel_only_its_gateway_is_trusted_and_members_are_told_how_to_know_it() -> None:
     recording = prod(managed(access="tunnel", gateway=GATEWAY))
     sources = recording.named("database-sources")
@@ -122,6 +150,7 @@ def test_neither_password_is_in_plain_anywhere() -> None:
     for resource in recording.resources:
         plain = json.dumps({key: value for key, value in resource.inputs.items() if not is_secret(value)})
         assert "made-by-the-cloud" not in plain, resource.name
+        assert "of-doadmin" not in plain, resource.name
     assert "made-by-the-cloud" not in json.dumps(recording.stack_outputs())
 
 

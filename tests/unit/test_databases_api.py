@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,15 +9,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from sandbox.api.app import create_app
-from sandbox.api.cloud import Cloud
-from sandbox.api.databases_port import ClusterSpec, RecordClusters
-from sandbox.machines.none import RecordMachines
-from sandbox.machines.port import MachineError
-from sandbox.network.none import RecordNetwork
 from sandbox.network.port import Attachment
 from sandbox.store import Store
-from tests.unit.cloud_api import CONTROL_TOKEN, Api, settings, started
+from tests.unit.cloud_api import CONTROL_TOKEN, Api, started
 
 TWO_NODES: dict[str, Any] = {"num_nodes": 2, "size": "db-s-1vcpu-2gb"}
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -444,118 +437,6 @@ async def test_what_can_be_ordered_can_be_asked(api: Api) -> None:
     two = next(layout for layout in offer["pg"]["layouts"] if layout["num_nodes"] == 2)
     assert "db-s-1vcpu-2gb" in two["sizes"]
     assert "db-s-1vcpu-1gb" not in two["sizes"]
-
-
-class Clumsy(RecordClusters):
-    """Clusters that fail at first, and remember what they were asked for."""
-
-    def __init__(self, failures: int, how: type[Exception] = MachineError) -> None:
-        super().__init__()
-        self.failures = failures
-        self.how = how
-        self.asked = asyncio.Event()
-        self.applied: list[ClusterSpec] = []
-        self.removed: list[str] = []
-
-    async def apply(self, spec: ClusterSpec) -> None:
-        self.asked.set()
-        if self.failures:
-            self.failures -= 1
-            raise self.how("no room")
-        self.applied.append(spec)
-        await super().apply(spec)
-
-    async def remove(self, cluster: str) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise MachineError("somebody is in there")
-        self.removed.append(cluster)
-        await super().remove(cluster)
-
-
-async def clumsy(store: Store, driver: Clumsy) -> Api:
-    cloud = Cloud(store, RecordMachines(store), RecordNetwork(), settings(), databases=driver)
-    await cloud.start()
-    return Api(cloud, create_app(cloud))
-
-
-@pytest.mark.parametrize("how", [MachineError, TimeoutError])
-async def test_a_cluster_that_fails_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, how: type[Exception]
-) -> None:
-    monkeypatch.setattr("sandbox.api.databases._FIRST_WAIT_SECONDS", 0.001)
-    driver = Clumsy(2, how)
-    api = await clumsy(Store(":memory:"), driver)
-
-    cluster = await api.cluster()
-
-    assert cluster["status"] == "online"
-    assert api.cloud.databases.failures == {}
-    driver.failures = 1
-    await api.call("DELETE", f"/v2/databases/{cluster['id']}")
-    await api.cloud.settled()
-    assert driver.removed == [cluster["id"]]
-    assert api.cloud.databases.every() == []
-    await api.cloud.stop()
-
-
-async def test_why_a_cluster_does_not_come_online_is_told() -> None:
-    driver = Clumsy(failures=100)
-    api = await clumsy(Store(":memory:"), driver)
-    await api.cluster(settle=False)
-    control = Api(api.cloud, api.app, token=CONTROL_TOKEN)
-
-    await driver.asked.wait()
-
-    status = (await control.call("GET", "/_sandbox/status")).body["databases"]
-    assert [(one["status"], one["failure"]) for one in status] == [("creating", "no room")]
-    await api.cloud.stop()
-
-
-async def test_what_was_under_way_when_the_cloud_was_killed_is_finished() -> None:
-    store = Store(":memory:")
-    api = await clumsy(store, Clumsy(failures=0))
-    online, doomed = await api.cluster("online"), await api.cluster("doomed")
-    making = await api.cluster("making", settle=False)
-    await api.call("DELETE", f"/v2/databases/{doomed['id']}")
-    # Killed: none of what was begun goes on.
-    await api.cloud.tasks.cancel()
-    await api.cloud.fabric.stop()
-
-    driver = Clumsy(failures=0)
-    again = await clumsy(store, driver)
-
-    assert "online" in [spec.name for spec in driver.applied]
-    await again.cloud.settled()
-    assert sorted(spec.name for spec in driver.applied) == ["making", "online"]
-    assert driver.removed == [doomed["id"]]
-    shown = {one["id"]: one["status"] for one in (await again.get("/v2/databases"))["databases"]}
-    assert shown == {online["id"]: "online", making["id"]: "online"}
-    await again.cloud.stop()
-
-
-async def test_the_driver_is_told_everything(api: Api) -> None:
-    driver = Clumsy(failures=0)
-    api = await clumsy(Store(":memory:"), driver)
-    cluster = await api.cluster(**TWO_NODES)
-    password = (await api.made(f"/v2/databases/{cluster['id']}/users", {"name": "app"}))["user"]["password"]
-    await api.made(f"/v2/databases/{cluster['id']}/dbs", {"name": "site"})
-    await api.cloud.settled()
-
-    spec = driver.applied[-1]
-
-    assert (spec.engine, spec.databases) == ("mysql", ("defaultdb", "site"))
-    assert [(user.name, user.primary) for user in spec.users] == [("doadmin", True), ("app", False)]
-    assert spec.users[1].password == password
-    assert spec.private_host == cluster["private_connection"]["host"]
-    assert spec.private_standby_host == cluster["standby_private_connection"]["host"]
-    assert "PRIVATE KEY" in spec.authority_key
-    assert (spec.memory_mib, spec.disk_gib, len(spec.nodes)) == (2048, 30, 2)
-    assert spec.requires_primary_keys
-    assert spec.sql_mode.startswith("ANSI,")
-    # Two changes in a row are one piece of work.
-    assert len(driver.applied) == 2
-    await api.cloud.stop()
 
 
 async def test_a_token_without_the_scope_is_shown_no_password(api: Api) -> None:

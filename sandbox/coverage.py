@@ -15,6 +15,19 @@ _HEAD = """# What the local cloud has
 Made by `python -m sandbox coverage`; a test holds this page against the code. Whatever is not here is refused by name.
 """
 
+_DATABASES = """
+## Managed databases
+
+With real machines every node is a machine: MariaDB 11.8 for `mysql`, PostgreSQL 17 for `pg`, whatever version was asked
+for. They speak TLS only, with certificates of the cluster's own authority; the packet filter lets in the trusted sources;
+the cluster's names follow its primary. One node serves from the cluster's volume. When it dies a standby takes the volume
+over, so nothing committed is lost, and the dead node stands by again; the volume, and with it the primary, also moves
+when size or disk changes. Not there: reading from standbys, read-only nodes, backups and forks, connection pools,
+`sql_require_primary_key`, MySQL's `caching_sha2_password` (every user gets the native plugin), and a filter on MySQL's
+own tables. As in the real service a new MySQL user may what `doadmin` may, and a new PostgreSQL user next to nothing.
+`python -m sandbox fault` cuts the primary's power or pulls the cables. The image of the nodes is made at the first
+cluster on a host (under a minute), or before by `python -m sandbox.machines build-image managed-database`."""
+
 _STORAGE = """
 ## Object storage
 
@@ -48,6 +61,7 @@ def page() -> str:
             *_routes(cloudflare),
             f"\nZone settings with their effect on requests: {_names(settings)}. Shown, but kept at their default: "
             f"{_names(shown)}.",
+            _DATABASES,
             _STORAGE,
             "\n## Pulumi providers for engines without the official plugins\n",
             *(line for package in PACKAGES for line in _package(package)),

@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
@@ -25,6 +25,8 @@ LARGEST_OBJECT: Final = 1024 * 1024
 LARGEST_PAGE: Final = 2 * 1024 * 1024
 # What S3 gives at most: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 PAGE: Final = 1000
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
+SKEWED: Final = "RequestTimeTooSkewed"
 
 
 class StoreError(Exception):
@@ -103,6 +105,7 @@ class Bucket:
         self._host = urlsplit(place.endpoint).netloc
         self._connect = connect or (lambda: _connection(place.endpoint))
         self._connection: http.client.HTTPConnection | None = None
+        self._skew = timedelta()
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +179,10 @@ class Bucket:
         path = f"/{self._place.bucket}" + (f"/{encoded(key, keep='/')}" if key else "")
         request = _Request(method, path, query_string(pairs), body, headers or {}, largest)
         answer = self._exchange(request)
+        if not self._skew and answer.status == 403 and _code(answer.body) == SKEWED:
+            # A machine whose clock is wrong is well otherwise, and must not be taken for gone.
+            self._skew = timedelta(seconds=answer.now - time.time())
+            answer = self._exchange(request)
         if answer.status >= 300:
             raise _refusal(f"{method} {key or 'the bucket'} in {self._place}", answer)
         return answer
@@ -203,7 +210,7 @@ class Bucket:
             request.query,
             self._host,
             request.body,
-            datetime.now(UTC),
+            datetime.now(UTC) + self._skew,
         )
         url = f"{request.path}?{request.query}" if request.query else request.path
         if self._connection is None:
@@ -255,7 +262,7 @@ def _refusal(what: str, answer: Answer) -> StoreError:
             return AbsentError(said)
         case 412 | 409, _:
             return ConflictError(f"{said}; somebody else has written it meanwhile, or it is there already")
-        case 403, "RequestTimeTooSkewed":
+        case 403, code if code == SKEWED:
             return StoreError(f"{said}; this machine's clock is wrong")
         case 403, _:
             return DeniedError(f"{said}; the key has no right to do this, or is not the bucket's")

@@ -44,6 +44,7 @@ class SmallS3:
 
     now: float = 1_800_000_000.0
     page: int = 1000
+    strict_time: bool = False  # refuse what was signed more than 15 minutes ago, by its clock
     objects: dict[str, Stored] = field(default_factory=dict)
     fault: Callable[[str, str], Said | None] = lambda *_: None
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -91,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.store.fault(self.command, key)
         if fault is not None:
             self._say(*fault)
+        elif self.store.strict_time and abs(self._signed_at() - self.store.now) > 900:
+            self._say(403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>")
         elif not self._signed(body):
             self._say(403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
         elif bucket != BUCKET:
@@ -103,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._object(key, body)
 
     do_GET = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815 - as the base class looks for them
+
+    def _signed_at(self) -> float:
+        return datetime.fromisoformat(self.headers["x-amz-date"]).timestamp()
 
     def _signed(self, body: bytes) -> bool:
         stamp = self.headers.get("x-amz-date", "")

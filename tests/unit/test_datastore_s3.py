@@ -36,6 +36,7 @@ def store(served: SmallS3) -> SmallS3:
     served.asked.clear()
     served.fault = lambda *_: None
     served.page = 1000
+    served.strict_time = False
     return served
 
 
@@ -148,6 +149,14 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(store: SmallS3) -> N
     store.lay("x", b"x" * 5000)
     with store.bucket() as bucket, pytest.raises(StoreError, match="larger than 4096 bytes"):
         bucket.get("x", largest=4096)
+
+
+def test_a_machine_whose_clock_is_wrong_goes_by_the_stores(store: SmallS3) -> None:
+    store.strict_time = True
+    with store.bucket() as bucket:
+        bucket.put("x", b"1")
+        assert bucket.get("x")[0] == b"1"
+    assert store.asked == [("PUT", "x"), ("PUT", "x"), ("GET", "x")]
 
 
 def test_a_store_that_is_away_is_named(unused_tcp_port: int) -> None:

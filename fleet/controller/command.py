@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.config import CONTROLLER_CONFIG
-from fleet.controller import journal, memory, metrics, orders
+from fleet.config import CONTROLLER_CONFIG, Settings
+from fleet.controller import journal, memory, metrics, orders, shared_orders
 from fleet.controller.codec import encode
 from fleet.controller.config import ControllerConfig
 from fleet.controller.loop import LOG
 from fleet.controller.model import Hold, Orders
+from fleet.datastore_s3 import Bucket, StoreError
 from fleet.errors import FleetError
+from fleet.machine import places
+from fleet.machine.datastore_command import bucket_of
+from fleet.machine.host import Host, MachineError
 from fleet.reading import ConfigError
 
 STATE: Final = Path("/var/lib/flotilla/controller")
@@ -54,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     freeze.set_defaults(run=_freeze)
     unfreeze = commands.add_parser("unfreeze", help="the controller works again")
     unfreeze.set_defaults(run=_unfreeze)
+    restore = commands.add_parser("restore", help="orders of the node before, for a node that has none")
+    restore.set_defaults(run=_restore)
     log = commands.add_parser("log", help="what it did, and why")
     log.add_argument("--lines", type=int, default=LINES)
     log.add_argument("--json", action="store_true")
@@ -121,6 +128,37 @@ def _order(given: argparse.Namespace, wanted: Orders, told: str) -> None:
     owner = state.stat()
     for name in (memory.ORDERS, LOG):
         os.chown(state / name, owner.st_uid, owner.st_gid)
+    try:
+        with _store() as store:
+            if store is not None:
+                shared_orders.publish(store, wanted)
+    except (StoreError, MachineError) as error:
+        print(f"warning: in force here, but a new node would not know of it: {error}", file=sys.stderr)
+
+
+def _restore(given: argparse.Namespace) -> None:
+    """Before the controller's first start on a node."""
+    state: Path = given.state
+    try:
+        with _store() as store:
+            print(shared_orders.restore(store, state))
+    except MachineError as error:
+        print(f"warning: earlier orders are not looked for: {error}", file=sys.stderr)
+    if (state / memory.ORDERS).exists():
+        owner = state.stat()
+        os.chown(state / memory.ORDERS, owner.st_uid, owner.st_gid)
+
+
+@contextlib.contextmanager
+def _store() -> Iterator[Bucket | None]:
+    """The stack's datastore, None for a stack without one."""
+    host = Host()
+    text = host.read(places.SETTINGS)
+    if text is None or Settings.from_json(text).datastore is None:
+        yield None
+        return
+    with bucket_of(host) as bucket:
+        yield bucket
 
 
 def _log(given: argparse.Namespace) -> None:

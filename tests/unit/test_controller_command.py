@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet import cli, ssh
-from fleet.controller import command, memory, metrics
-from fleet.controller.model import Orders
+from fleet.controller import command, memory, metrics, shared_orders
+from fleet.controller.model import Hold, Orders
+from fleet.datastore_s3 import AbsentError, StoreError
 from fleet.desk import controller as desk
 from fleet.errors import FleetError
 from tests.unit.test_controller_config import config
@@ -153,3 +154,62 @@ def test_the_desk_says_why_the_node_refused(node: list[str]) -> None:
     assert "the autoscaler node of stack prod: done" in str(done.exception)
     assert CliRunner().invoke(cli.app, ["scale", "--stack", "prod"]).exit_code == 2
     assert CliRunner().invoke(cli.app, ["scale", "3", "--auto", "--stack", "prod"]).exit_code == 2
+
+
+class MemoryStore:
+    """A bucket in memory."""
+
+    def __init__(self, **objects: bytes) -> None:
+        self.objects = dict(objects)
+
+    def get(self, key: str, *, largest: int) -> tuple[bytes, str]:
+        if key not in self.objects:
+            raise AbsentError(key)
+        return self.objects[key], "etag"
+
+    def put(self, key: str, body: bytes) -> str:
+        self.objects[key] = body
+        return "etag"
+
+
+class AwayStore(MemoryStore):
+    def get(self, key: str, *, largest: int) -> tuple[bytes, str]:
+        raise StoreError("the datastore is away")
+
+
+HELD = Orders(create=Hold(owner="alice", reason="a look"), destroy=Hold(owner="alice"), scale=4, changed=7.0)
+
+
+def test_a_new_node_has_the_orders_of_the_one_before(tmp_path: Path) -> None:
+    store = MemoryStore()
+    shared_orders.publish(store, HELD)
+    assert "the node before" in shared_orders.restore(store, tmp_path)
+    memory.begin(tmp_path)
+    assert memory.read_orders(tmp_path) == HELD
+    assert shared_orders.restore(MemoryStore(), tmp_path) == "this node has its orders"
+
+
+@pytest.mark.parametrize("store", [None, MemoryStore()])
+def test_a_first_node_begins_without_orders(tmp_path: Path, store: MemoryStore | None) -> None:
+    shared_orders.restore(store, tmp_path)
+    memory.begin(tmp_path)
+    assert memory.read_orders(tmp_path) == Orders()
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        AwayStore(),
+        MemoryStore(**{shared_orders.KEY: b"{"}),
+        MemoryStore(**{shared_orders.KEY: b'{"version":2}'}),
+        MemoryStore(**{shared_orders.KEY: b'{"version":1,"surprise":1}'}),
+    ],
+    ids=["away", "broken", "future", "unknown"],
+)
+def test_a_node_that_cannot_know_holds_everything(tmp_path: Path, store: MemoryStore) -> None:
+    assert shared_orders.restore(store, tmp_path).startswith(
+        "everything is held: earlier orders cannot be read"
+    )
+    found = memory.read_orders(tmp_path)
+    assert found is not None
+    assert found.create == found.destroy is not None

@@ -14,7 +14,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, Self, get_args
 
-from fleet.reading import ConfigError, Reader, decode_object
+from fleet.reading import (
+    ConfigError,
+    Reader,
+    as_host,
+    as_network,
+    as_optional_certificate,
+    as_pem,
+    as_server_name,
+    decode_object,
+    is_name,
+)
 
 __all__ = [
     "ANYWHERE",
@@ -53,9 +63,6 @@ CONTROLLER_CONFIG: Final = "controller.json"
 CONTROLLER_SECRETS: Final = "controller-secrets.json"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_HOST = re.compile(
-    r"(?=.{1,253}\Z)(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-)
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _DIGEST = re.compile(r"([0-9a-f]{64})?")
 _MANIFEST = re.compile(r"([0-9a-f]{8,64})?")
@@ -144,7 +151,7 @@ class MachineConfig:
             stack=reader.text("stack", _NAME),
             role=reader.choice("role", get_args(Role)),
             slot=reader.text("slot", _NAME),
-            network=reader.checked("network", _network),
+            network=reader.checked("network", as_network),
             inbound=tuple(Inbound.read(item) for item in reader.children("inbound")),
             processes=reader.texts("processes", check=_unit),
             ports=reader.integers("ports", 1, 65535),
@@ -171,7 +178,7 @@ class TunnelSettings:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         settings = cls(
-            host=reader.checked("host", _host),
+            host=reader.checked("host", as_host),
             port=reader.integer("port", 1, 65535),
             user=reader.text("user", _LOGIN),
             host_key=reader.text("host_key", _HOST_KEY),
@@ -196,14 +203,14 @@ class DatabaseSettings:
         tunnel = reader.optional_child("tunnel")
         settings = cls(
             engine=reader.choice("engine", get_args(Engine)),
-            host=reader.checked("host", _host),
+            host=reader.checked("host", as_host),
             port=reader.integer("port", 1, 65535),
             name=reader.text("name", _IDENTIFIER),
             user=reader.text("user", _IDENTIFIER),
             tunnel=TunnelSettings.read(tunnel) if tunnel else None,
         )
         reader.finish()
-        if tunnel and not _is_name(settings.host):
+        if tunnel and not is_name(settings.host):
             # The member finds the tunnel under the name that the server's certificate carries.
             raise ConfigError(
                 f"database.host is {settings.host!r}; give its name, as there is a tunnel to it"
@@ -265,9 +272,9 @@ class Settings:
         settings = cls(
             database=DatabaseSettings.read(database) if database else None,
             datastore=DatastoreSettings.read(datastore) if datastore else None,
-            server_names=reader.texts("server_names", check=_server_name, default=()),
+            server_names=reader.texts("server_names", check=as_server_name, default=()),
             edge_ranges=reader.texts("edge_ranges", check=_edge_range, default=(), limit=MAX_EDGE_RANGES),
-            origin_pull_ca=reader.checked("origin_pull_ca", _optional_certificate, default=""),
+            origin_pull_ca=reader.checked("origin_pull_ca", as_optional_certificate, default=""),
             ready_path=reader.text("ready_path", _PATH, default="/readyz"),
             live_path=reader.text("live_path", _PATH, default="/livez"),
             release=reader.text("release", _RELEASE, default=""),
@@ -337,17 +344,10 @@ def _canonical(value: object, indent: int | None = None) -> str:
     return json.dumps(value, sort_keys=True, indent=indent, separators=separators) + "\n"
 
 
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise ConfigError(f"not a network such as 10.20.0.0/20 ({error})") from error
-
-
 def _source(text: str) -> str:
     if text == EDGE or source_role(text):
         return text
-    return _network(text)
+    return as_network(text)
 
 
 def source_role(source: str) -> str:
@@ -357,51 +357,16 @@ def source_role(source: str) -> str:
 
 
 def _edge_range(text: str) -> str:
-    network = ipaddress.ip_network(_network(text))
+    network = ipaddress.ip_network(as_network(text))
     widest = WIDEST_EDGE_PREFIX[network.version]
     if network.prefixlen < widest:
         raise ConfigError(f"wider than /{widest}, which no edge has; it would let everybody in")
     return str(network)
 
 
-def _host(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        if _HOST.fullmatch(text) and not text.startswith("*"):
-            return text
-        raise ConfigError("not an IP address or a host name in lower case") from None
-
-
-def _is_name(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False
-
-
-def _server_name(text: str) -> str:
-    if not _HOST.fullmatch(text):
-        raise ConfigError("not a host name in lower case such as www.example.com or *.example.com")
-    return text
-
-
 def _unit(text: str) -> str:
     if not _UNIT.fullmatch(text):
         raise ConfigError("not the name of a systemd service, socket or timer")
-    return text
-
-
-def _optional_certificate(text: str) -> str:
-    return _pem(text, "CERTIFICATE") if text else text
-
-
-def _pem(text: str, label: str) -> str:
-    """PEM blocks of one kind and nothing else, so that the text can do no harm in a file."""
-    block = rf"-----BEGIN {label}-----\n[A-Za-z0-9+/=\n]+-----END {label}-----"
-    if not re.fullmatch(rf"\s*({block}\s*)+", text):
-        raise ConfigError(f"not PEM holding {'a certificate' if label == 'CERTIFICATE' else 'a private key'}")
     return text
 
 
@@ -423,11 +388,11 @@ def _secret(role: Role, name: str, value: object) -> str:
         return value
     try:
         if name.endswith((".crt", "ca.pem")):
-            return _pem(value, "CERTIFICATE")
+            return as_pem(value, "CERTIFICATE")
         if name.endswith(".key"):
-            return _pem(value, r"((RSA|EC) )?PRIVATE KEY")
+            return as_pem(value, r"((RSA|EC) )?PRIVATE KEY")
         if name == TUNNEL_KEY:
-            return _pem(value, "OPENSSH PRIVATE KEY")
+            return as_pem(value, "OPENSSH PRIVATE KEY")
     except ConfigError as error:
         raise ConfigError(f"{where} is {error}") from None
     if not value.isprintable():

@@ -1,8 +1,13 @@
-"""Strict reading of JSON objects: unknown, missing and wrong keys are errors that name the key."""
+"""Strict reading of JSON objects: unknown, missing and wrong keys are errors that name the key.
+
+And of some texts in them: each check at the end returns its text, or raises a ConfigError that says what is right.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 from collections.abc import Callable, Sequence
 from re import Pattern
 from typing import Any, Final, TypeVar, cast
@@ -10,6 +15,9 @@ from typing import Any, Final, TypeVar, cast
 MAX_TEXT: Final = 100_000
 T = TypeVar("T", bound=str)
 _MISSING: Final = object()
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+)
 
 
 class ConfigError(ValueError):
@@ -192,3 +200,50 @@ def _shown(value: object) -> str:
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def as_network(text: str) -> str:
+    """A CIDR in its usual form."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ConfigError(f"not a network such as 10.20.0.0/20 ({error})") from error
+
+
+def as_host(text: str) -> str:
+    """An address in its usual form, or a name."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST.fullmatch(text) and not text.startswith("*"):
+            return text
+        raise ConfigError("not an IP address or a host name in lower case") from None
+
+
+def is_name(text: str) -> bool:
+    """Whether a host is given by its name instead of its address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return True
+    return False
+
+
+def as_server_name(text: str) -> str:
+    """A name that a site answers to; its first label may be a star."""
+    if not _HOST.fullmatch(text):
+        raise ConfigError("not a host name in lower case such as www.example.com or *.example.com")
+    return text
+
+
+def as_optional_certificate(text: str) -> str:
+    """PEM of certificates, or nothing."""
+    return as_pem(text, "CERTIFICATE") if text else text
+
+
+def as_pem(text: str, label: str) -> str:
+    """PEM blocks of one kind and nothing else, so that the text can do no harm in a file."""
+    block = rf"-----BEGIN {label}-----\n[A-Za-z0-9+/=\n]+-----END {label}-----"
+    if not re.fullmatch(rf"\s*({block}\s*)+", text):
+        raise ConfigError(f"not PEM holding {'a certificate' if label == 'CERTIFICATE' else 'a private key'}")
+    return text

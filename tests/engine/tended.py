@@ -26,10 +26,11 @@ from fleet.controller.config import (
 )
 from fleet.controller.decide import decide
 from fleet.controller.loop import Controller
-from fleet.controller.model import Clock, Fence, Health, Orders, Seen
-from fleet.controller.world import World
+from fleet.controller.model import Clock, Fence, Health, Orders, Record, Seen
+from fleet.controller.world import World, owners
 from fleet.identity import Identity
 from tests.engine.local_cloud import LocalCloud, until
+from tests.engine.site import now
 
 IDENTITY = Identity.from_seed(base64.b64encode(bytes(range(32))).decode())
 ZONE = "foobar.dev"
@@ -92,11 +93,27 @@ class Tended:
     health: SimulatedHealth
     time: Time = field(default_factory=Time)
     said: list[str] = field(default_factory=list)
+    since: float = field(default_factory=now)
+    """When it was made: the cloud's log holds other tests' too."""
 
     @classmethod
-    def create(cls, cloud: LocalCloud, state: Path, stack: str, *, count: int = 2, **changes: Any) -> Tended:
-        """Slots with their records, and no burst member."""
-        zone = cloud.zone(ZONE)
+    def create(
+        cls,
+        cloud: LocalCloud,
+        state: Path,
+        stack: str,
+        *,
+        count: int = 2,
+        plain: bool = False,
+        **changes: Any,
+    ) -> Tended:
+        """Slots with their records, and no burst member. `plain`: at the cloud's own DNS, without an edge."""
+        domain = f"{stack}.{ZONE}"
+        if plain:
+            cloud.post("domains", {"name": domain})
+            edge = Edge(kind="none", zone=domain)
+        else:
+            edge = Edge(kind="cloudflare", zone=ZONE, zone_id=cloud.zone(ZONE))
         for tag in (stack, f"{stack}-web", f"{stack}-burst"):
             cloud.post("tags", {"name": tag})
         key = cloud.post("account/keys", {"name": stack, "public_key": IDENTITY.deploy_key().public_openssh})
@@ -104,7 +121,7 @@ class Tended:
         image = cloud.image("web-2026.11.21-3f2a")
         config = ControllerConfig(
             stack=stack,
-            domain=f"{stack}.{ZONE}",
+            domain=domain,
             region="lon1",
             vpc=vpc["id"],
             network=vpc["ip_range"],
@@ -112,7 +129,7 @@ class Tended:
             max=count + 3,
             cooldown_seconds=0,
             drain=Drain(propagation=0, quiet=0, cap=1),
-            edge=Edge(kind="cloudflare", zone=ZONE, zone_id=zone),
+            edge=edge,
             burst=Burst(
                 image=str(image),
                 size=SIZE,
@@ -213,9 +230,12 @@ class Tended:
         """Who gets visitors: slots by address."""
         return {
             record.content: record.comment.rpartition(" ")[2]
-            for record in self.records().every({})
+            for record in self.every_record()
             if record.name == self.config.domain
         }
+
+    def every_record(self) -> list[Record]:
+        return self.records().every(owners(list(self.members().values())))
 
     def active(self, slot: str) -> Seen:
         """A member once its machine runs."""
@@ -224,6 +244,6 @@ class Tended:
 
     def ran(self, slot: str) -> list[str]:
         """The programs that a member was told to run."""
-        told = [ran.command for ran in self.cloud.commands() if ran.name.startswith(f"{slot}-")]
+        told = [ran.command for ran in self.cloud.commands(self.since) if ran.name.startswith(f"{slot}-")]
         known = {commands.RECEIVE: "receive", commands.PEERS: "peers", commands.GATE: "gate"}
         return [known.get(line, line.split(" ", 1)[0].rpartition("/")[2]) for line in told]

@@ -31,7 +31,7 @@ from fleet.controller.sight import Sight, is_burst, missing
 from fleet.controller.working import FLEET, Pass
 
 # How long a list may not show a droplet that the cloud was asked for, before it is asked again.
-UNSEEN_SECONDS: Final = 60.0
+UNSEEN_SECONDS: Final = 30.0
 ASK_TRIES: Final = 4
 BOOT_SECONDS: Final = 600.0
 GATE_TRIES: Final = 3

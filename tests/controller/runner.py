@@ -169,15 +169,15 @@ class Runner:
         self.running, self.outcomes = [], []
         self.world.tick()
 
-    def settle(self, passes: int = 400) -> int:
+    def settle(self, passes: int = 400, quiet: int = 200) -> int:
         """Without any further fault: passes until nothing is left to do, at most so many."""
         self.faults = Faults()
-        quiet = 0
+        calm = 0
         for number in range(passes):
             decision = self.step()
-            quiet = 0 if decision.actions or self.running else quiet + 1
-            if quiet > 200:
-                return number - quiet
+            calm = 0 if decision.actions or self.running else calm + 1
+            if calm > quiet:
+                return number - calm
         return passes
 
     def _judge(self, seen: Observation, decision: Decision) -> None:
@@ -191,6 +191,12 @@ class Runner:
         begun = [action for action in decision.actions if isinstance(action, CREATING)]
         if decision.actions and (seen.droplets is None or seen.records is None):
             yield "something is done though a list is not known"
+        leaving = {
+            droplet for droplet, track in self.memory.tracks.items() if track.leaving_since is not None
+        }
+        there = (self.memory.known - leaving) & self.world.machines.keys()
+        if decision.actions and len(there - {droplet.id for droplet in seen.droplets or ()}) > 1:
+            yield "something is done though the list lacks several at once"
         if decision.actions and orders is None:
             yield "something is done though the orders cannot be read"
         if orders is not None and (

@@ -44,9 +44,12 @@ def repair(p: Pass, sight: Sight, *, tripped: bool) -> None:
     for member in sight.members.values():
         if member.state is State.GOOD:
             _recover(p, member)
+        broken = member.bad and convinced(p, member) and not tripped
+        if broken and _take_out(p, sight, member):
+            continue
         if _rebuilt(member):
             _equip(p, member, tripped=tripped)
-        elif member.bad and convinced(p, member) and not tripped:
+        elif broken:
             _climb(p, sight, member)
         elif member.droplet and member.track and member.track.step is not None and _unwatched(member):
             # Made anew by a rebuild that nobody heard of any more.
@@ -106,16 +109,23 @@ def _recover(p: Pass, member: Member) -> None:
         p.track(droplet.id, step=None)
 
 
+def _take_out(p: Pass, sight: Sight, member: Member) -> bool:
+    """Spare visitors the wait for one that cannot refuse them; whether that is begun."""
+    p.why(member.slot, f"is broken: {describe(member)}")
+    if member.state is State.CLOSED or not member.rotation:
+        return False
+    if not sight.good(member.slot):
+        p.why(member.slot, "stays in the rotation, as no other member there is well")
+        return False
+    if not p.act(Eject(member.slot, member.rotation)):
+        return False
+    if member.droplet and member.track:
+        p.track(member.droplet.id, ejections=member.track.ejections + 1, ejected_at=p.age)
+    return True
+
+
 def _climb(p: Pass, sight: Sight, member: Member) -> None:
     """The next step for a broken member."""
-    p.why(member.slot, f"is broken: {describe(member)}")
-    if member.state is not State.CLOSED and member.rotation:
-        if not sight.good(member.slot):
-            p.why(member.slot, "stays in the rotation, as no other member there is well")
-        elif p.act(Eject(member.slot, member.rotation)):
-            if member.droplet and member.track:
-                p.track(member.droplet.id, ejections=member.track.ejections + 1, ejected_at=p.age)
-            return
     if member.droplet is None or member.track is None:
         p.why(member.slot, "its droplet is gone; `pulumi up --refresh` makes another")
     elif member.others:

@@ -237,6 +237,26 @@ def test_no_list_brings_in_a_stranger_or_loses_a_machine_that_is_well(lists: lis
         before = dict(view.members)
 
 
+@given(st.lists(OBJECTS, max_size=3), st.lists(st.integers(2, 60), unique=True, max_size=8))
+def test_one_look_at_a_store_that_is_well_again_mends_everything(
+    lists: list[Any], numbers: list[int]
+) -> None:
+    before: dict[str, Known] = {}
+    for objects in lists:
+        listing, fetch = _served(objects)
+        with suppress(UnbelievableError):
+            before = dict(look(listing, before, OWN.key, NETWORK, fetch).members)
+    records = [
+        OWN,
+        *(replace(OWN, name=f"web-{number}", private_address=f"10.20.0.{number}") for number in numbers),
+    ]
+    view = Store(*records).look(View(before))
+    assert view.complaints == ()
+    assert {key: known.record for key, known in view.members.items()} == {
+        record.key: record for record in records
+    }
+
+
 def _served(objects: list[tuple[str, bytes, float, bool]]) -> tuple[Listing, Callable[[str], bytes]]:
     bodies = {key: body for key, body, _, _ in objects}
     away = {key for key, _, _, there in objects if not there}

@@ -28,5 +28,7 @@ pulumi.export("url", f"https://{configured.domain}")
 pulumi.export("members", web.members)
 pulumi.export("members6", web.members6)
 pulumi.export("database", database.public())
+if database.tunnel:
+    pulumi.export("tunnel_key", configured.identity.tunnel_key().public_openssh)
 if node:
     pulumi.export("autoscaler", node.address)

@@ -133,11 +133,15 @@ def test_through_a_tunnel_only_its_gateway_is_trusted_and_members_are_told_how_t
     # Without its comment, as in known_hosts.
     assert GATEWAY["host_key"].startswith(tunnel["host_key"] + " ")
     assert bundle["secrets"]["tunnel-key"] == IDENTITY.tunnel_key().private_openssh
+    # The gateway's operator needs the other half, also before the first machine is made.
+    assert recording.stack_outputs()["tunnel_key"] == IDENTITY.tunnel_key().public_openssh
     assert IDENTITY.tunnel_key() != IDENTITY.deploy_key()
 
 
 def test_without_a_tunnel_members_have_no_key_to_one() -> None:
-    assert "tunnel-key" not in told(prod())["secrets"]
+    recording = prod()
+    assert "tunnel-key" not in told(recording)["secrets"]
+    assert "tunnel_key" not in recording.stack_outputs()
 
 
 def test_members_wait_until_strangers_are_shut_out() -> None:

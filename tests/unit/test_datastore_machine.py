@@ -326,14 +326,16 @@ def test_peers_are_those_told_of_and_those_who_speak() -> None:
         # This machine was away when the desk told of another one; of two the newer counts.
         replace(OWN, name="web-3-ccccccc", private_address="10.20.0.40"),
         replace(OWN, name="web-3-ddddddd", private_address="10.20.0.41", at="2026-11-21T20:00:00+01:00"),
-        # A burst member has got the address of web-4, which is gone.
-        replace(OWN, name="burst-1-eeeeeee", private_address="10.20.0.5"),
+        replace(OWN, name="burst-1-fffffff", private_address="10.20.0.6"),
+        # A new member has got the address of web-4, which is gone.
+        replace(OWN, name="web-5-eeeeeee", private_address="10.20.0.5"),
     ]
     assert peers.merged(told, speaking) == {
         "web-1": "10.20.0.2",
         "web-2": "10.20.0.3",
         "web-3": "10.20.0.41",
-        "burst-1": "10.20.0.5",
+        "burst-1": "10.20.0.6",
+        "web-5": "10.20.0.5",
     }
 
 

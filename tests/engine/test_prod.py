@@ -124,6 +124,20 @@ def test_the_desk_finds_the_stacks_own_bucket_and_works_in_it(site: Site) -> Non
     assert site.fleet("datastore", "check", "notes/today", "-s", site.stack).returncode == 1
 
 
+def test_a_leaked_key_of_the_datastore_is_replaced_on_the_machines_as_they_are(site: Site) -> None:
+    began = now()
+    before = {key["access_key"] for key in site.cloud.list("spaces/keys", "keys")}
+    run = site.up("--replace", "**::datastore-web")
+    changed = run.done("create-replacement", "update", "delete-replaced")
+    first, last = changed.index("datastore-web"), len(changed) - 1 - changed[::-1].index("datastore-web")
+    assert first < changed.index("web-1-secrets") < last
+    assert not {"web-1", "web-2", "datastore-bucket"} & set(changed)
+    after = {key["access_key"] for key in site.cloud.list("spaces/keys", "keys")}
+    (new,) = after - before
+    assert len(before - after) == 1
+    assert told(site, "web-1", began).secrets["datastore-access-key"] == new
+
+
 def test_a_change_for_the_controller_reaches_the_node_and_nothing_else(site: Site) -> None:
     began = now()
     site.set("autoscaler", max=5, target_cpu=60)

@@ -36,6 +36,8 @@ class AutoscalerNodeArgs:
     datastore: DatastoreAccess | None
     sweep: commands.Sweep
     """How what the controller made is taken away when the stack loses it."""
+    bursts: commands.Bursts
+    """How what it made already is told what changes."""
     before: Sequence[pulumi.Resource]
     """What must exist before the machine, and longer than burst members: firewalls, and what the site needs."""
     after: Sequence[pulumi.Resource]
@@ -81,6 +83,13 @@ class AutoscalerNode(pulumi.ComponentResource):
             login.connection(),
             [self.native.resource.id, parcel.digest],
             # The gate judges what the secrets have started; it takes no value from them.
+            pulumi.ResourceOptions(parent=self, depends_on=[secrets]),
+        )
+        commands.tell_bursts(
+            naming.child(name, Common.BURSTS),
+            args.bursts,
+            args.fleet.payload.parcels[args.fleet.image].bundle,
+            # A member that is being made now is handed the news by the controller, which knows them by then.
             pulumi.ResourceOptions(parent=self, depends_on=[secrets]),
         )
         self.address = self.native.public_address

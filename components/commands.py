@@ -45,6 +45,8 @@ class Parcel:
 
     command: str
     content: pulumi.Output[str] = field(repr=False)
+    bundle: pulumi.Output[str] = field(repr=False)
+    """Of the content, what a machine that has its files already is handed."""
     digest: pulumi.Output[str]
     """Of the content, so that the gate runs again when it changes; not secret."""
 
@@ -53,11 +55,12 @@ class Parcel:
         """A bundle, and for machines from a distribution's image the files that baking would have laid."""
         # Of a password as strong as these nothing can be learnt from it.
         digest = pulumi.Output.unsecret(bundle.apply(config.Bundle.digest))
+        plain = bundle.apply(config.Bundle.to_json)
+        text: pulumi.Output[str] = pulumi.Output.secret(plain)
         if archive is None:
-            content = bundle.apply(config.Bundle.to_json)
-            return cls(command=commands.RECEIVE, content=pulumi.Output.secret(content), digest=digest)
-        content = bundle.apply(lambda known: commands.delivery(archive, known.to_json()))
-        return cls(command=commands.INSTALL_AND_RECEIVE, content=pulumi.Output.secret(content), digest=digest)
+            return cls(command=commands.RECEIVE, content=text, bundle=text, digest=digest)
+        content = text.apply(lambda known: commands.delivery(archive, known))
+        return cls(command=commands.INSTALL_AND_RECEIVE, content=content, bundle=text, digest=digest)
 
 
 def deliver(
@@ -238,6 +241,33 @@ def sweep(name: str, swept: Sweep, opts: pulumi.ResourceOptions) -> local.Comman
         name,
         delete=at_desk(f"sweep --stack {swept.stack}"),
         environment=environment or None,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bursts:
+    """Which burst members are told something, and how the desk gets to them."""
+
+    stack: str
+    seed: str = field(repr=False)
+    cloud_token: str | None = field(repr=False)
+    """The cloud's token where the stack's config has one; else it is in the environment."""
+
+
+def tell_bursts(
+    name: str, told: Bursts, bundle: pulumi.Output[str], opts: pulumi.ResourceOptions
+) -> local.Command:
+    """Hands members that no state knows what those in the slots were handed, again whenever that changes."""
+    environment = {commands.SEED_VARIABLE: pulumi.Output.secret(told.seed)}
+    if told.cloud_token is not None:
+        environment[commands.CLOUD_TOKEN_VARIABLE] = pulumi.Output.secret(told.cloud_token)
+    return local.Command(
+        name,
+        create=at_desk(f"tell --stack {told.stack}"),
+        stdin=bundle,
+        environment=environment,
         add_previous_output_in_env=False,
         opts=opts,
     )

@@ -26,6 +26,7 @@ class Common(StrEnum):
     BUCKET = "bucket"
     SWEEP = "sweep"
     RIGHTS = "rights"
+    BURSTS = "bursts"
     CLUSTER = "cluster"
     SITE = "site"
     SOURCES = "sources"

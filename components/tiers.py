@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from components import naming, preflight
 from components.autoscaler_node import AutoscalerNode, AutoscalerNodeArgs
 from components.clouds import port
-from components.commands import Sweep
+from components.commands import Bursts, Sweep
 from components.controller import Fleet
 from components.database_endpoint import DatabaseEndpoint
 from components.database_tier import DatabaseTier, DatabaseTierArgs
@@ -173,6 +173,11 @@ def autoscaler(
             login_key=place.login_key,
             datastore=stores.get(Role.AUTOSCALER),
             sweep=Sweep(stack=settings.stack, variables=settings.token_variables),
+            bursts=Bursts(
+                stack=settings.stack,
+                seed=settings.identity.seed_base64,
+                cloud_token=settings.cloud_token,
+            ),
             before=[*firewall.native.values(), *payload.ready],
             after=[web],
         ),

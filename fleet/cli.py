@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fleet.desk import controller, datastore, images, members, stacks
+from fleet.desk import bursts, controller, datastore, images, members, stacks
 from fleet.errors import FleetError, StoppedError
 from fleet.identity import SeedError
 
@@ -40,6 +40,7 @@ app.command()(members.fence)
 app.command()(members.unfence)
 app.command()(members.drain)
 app.command()(members.peers)
+app.command()(bursts.tell)
 app.command()(members.canary)
 
 

@@ -196,6 +196,22 @@ def test_its_gate_is_asked_again_when_it_is_told_something_else() -> None:
     assert first.inputs["triggers"] != second.inputs["triggers"]
 
 
+def test_burst_members_are_told_what_changes_when_the_controller_knows_it_too() -> None:
+    """An old user of the database goes at the end of an update, so they must know the new one before."""
+    recording = node()
+    told = recording.named("autoscaler-bursts")
+    assert told.plain("stdin") == recording.named("web-1-secrets").plain("stdin")
+    assert is_secret(told.inputs["stdin"])
+    assert "tell --stack prod" in told.inputs["create"]
+    assert recording.named("autoscaler-1-secrets").urn in told.dependencies
+    assert told.plain("environment") == {"FLOTILLA_SEED": good()["seed"]}
+
+
+def test_burst_members_of_a_distributions_image_are_not_handed_its_files_again() -> None:
+    config = config_of() | {"web": good()["web"] | {"image": "debian-13-x64"}, "force": ["autoscaler"]}
+    assert "archive" not in json.loads(run(config).named("autoscaler-bursts").plain("stdin"))
+
+
 def test_what_it_made_is_swept_after_it_has_gone_and_before_what_that_needs() -> None:
     recording = node()
     sweep = recording.named("autoscaler-sweep")

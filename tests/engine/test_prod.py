@@ -166,6 +166,7 @@ def test_a_rotation_makes_the_new_user_first_and_takes_the_old_one_away_last(sit
     run = site.up()
     order = run.done("create", "update", "delete")
     assert order.index("database-user-2") < order.index("web-rights") < order.index("web-1-secrets")
+    assert order.index("autoscaler-1-secrets") < order.index("autoscaler-bursts")
     assert order[-1] == "database-user-1"
     database = told(site, "web-1", began).settings.database
     assert database is not None

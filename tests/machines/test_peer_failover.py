@@ -10,7 +10,7 @@ import base64
 import http.client
 import json
 import os
-import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -138,7 +138,8 @@ class Visitors:
             number, began = next(self._number), time.monotonic()
             try:
                 connection = self.lab.connection(self.member, client=self.client)
-            except ConnectionRefusedError:
+            except (ConnectionError, ssl.SSLEOFError):
+                # Nothing was asked yet.
                 self.refused += 1
                 time.sleep(0.05)
                 continue
@@ -227,6 +228,24 @@ async def test_an_app_that_cannot_be_reached_costs_no_request(
     if method == "POST":
         assert set((await taken(first, second)).values()) == {1}
     await first.run("systemctl start flotilla-fence.service")
+
+
+async def test_without_peers_the_same_costs_requests(
+    lab: RoleLab, members: tuple[Guest, Guest], client: Path
+) -> None:
+    """What the tests above and below this one prove, they prove."""
+    first, _ = members
+    hurt, heal = AWAY["POST"]
+    await first.run(f"systemctl stop flotilla-fence.service {failover.SERVICE}")
+    seen = Visitors(lab, first, client)
+    with seen.coming():
+        await asyncio.sleep(0.5)
+        await first.run(hurt)
+        await asyncio.sleep(0.5)
+        await first.run(heal)
+    print(f"without peers: {len(seen.failures)} failed")
+    assert any(failure.endswith(" 502") for failure in seen.failures)
+    await first.run(f"systemctl start {failover.SERVICE} flotilla-fence.service")
 
 
 async def test_an_app_that_is_killed_costs_no_request(
@@ -331,13 +350,11 @@ async def test_strangers_get_nothing_from_a_member(
             place.connect(second.address, failover.PORT, seconds=1)
     await first.run("cat > /run/edge.pem", await asyncio.to_thread(client.read_text))
     ask = f"curl --silent --show-error --insecure https://{second.private_address}:{failover.PORT}/work"
-    for shown, reason in (
-        ("", "certificate required"),
-        ("--cert /run/edge.pem", "Empty reply|unexpected eof"),
-    ):
+    for shown in ("", "--cert /run/edge.pem"):
         said = await first.attempt(f"{ask} {shown}")
-        assert said.exit_code != 0
-        assert re.search(reason, said.output), said.output
+        # 35, 52, 55, 56: refused in the handshake, or hung up on; when that is seen is a matter of moments.
+        assert said.exit_code in (35, 52, 55, 56), said.output
+        assert second.slot not in said.output
     await first.run("rm /run/edge.pem")
 
 

@@ -16,6 +16,7 @@ from tests.live_stack import LiveStack
 _ORDER = (
     "test_dev_stack",
     "test_dev_stack_variants",
+    "test_managed_database_stack",
     "test_packets",
     "test_boot_window",
     "test_secrets",

@@ -6,9 +6,11 @@ import asyncio
 import base64
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +182,17 @@ def test_a_user_comes_changes_and_goes(place: Place, mysql: str) -> None:
     place.sandbox.api("DELETE", f"{path}/users/site1")
     until(lambda: client.ask(first, "SELECT 1;").returncode != 0)
     assert client.value(second, "SELECT COUNT(*) FROM visit;") == "1"
+
+
+def test_passwords_lie_in_the_clouds_store_only(place: Place, mysql: str) -> None:
+    home = place.sandbox.home
+    words = [place.login(mysql, user).password for user in ("doadmin", "site2")]
+    patterns = [f"--regexp={word}" for word in words]
+    # Not the volumes, which are long and empty: their databases keep hashes.
+    command = ["grep", "--recursive", "--files-with-matches", "--fixed-strings", "--exclude-dir=volumes"]
+    found = subprocess.run([*command, *patterns, str(home)], capture_output=True, text=True).stdout.split()
+    assert found, "nothing was searched"
+    assert {Path(file).name.partition("-")[0] for file in found} == {"cloud.sqlite"}
 
 
 def test_what_an_administrator_takes_from_a_user_stays_taken(place: Place, mysql: str) -> None:

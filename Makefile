@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: up down purge test check unit engine machines bench format
+.PHONY: up down purge demo test check unit engine machines bench format
 
 up: $(READY) ## the stack on the local cloud, ending with the line that visits it
 	@$(BIN)/python -m toolchain host
@@ -16,6 +16,10 @@ down: $(READY) ## stop the local cloud; its disks and state stay for the next `m
 
 purge: $(READY) ## stop the local cloud and forget everything in it
 	@$(BIN)/python -m sandbox down --purge
+
+demo: ## the whole story on the prod stack: visit, lose a member, heal, grow, roll out, roll back
+	@$(MAKE) --no-print-directory up STACK=prod
+	@$(BIN)/python -m demo
 
 test: check $(READY) ## everything this machine can test; says loudly what it cannot
 	@$(BIN)/python -m toolchain host

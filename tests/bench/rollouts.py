@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ RATE = 200
 SIZES = (2, 4, 8)
 P99_RATIO = 1.5
 _QUIET_SECONDS = 20
+_STRANGERS = 4
 _PATIENT_SECONDS = 45.0  # more than the edge takes to connect, give up and try another origin
 _SMALL, _LARGER = "s-1vcpu-1gb", "s-1vcpu-2gb"
 
@@ -54,6 +56,7 @@ def _cases(stack: LiveStack, quiet: str) -> Iterator[Case]:
     bad = spoil(stack, good, "web-spoiled-manifest", command)
     stack.configure("web.image", good)
     yield Case(quiet, lambda _: time.sleep(_QUIET_SECONDS))
+    yield Case(f"{_STRANGERS} machines boot that nobody visits", _strangers)
     for before, after in itertools.pairwise((2, 6, 2, 12, 4)):
         yield Case(f"scale {before} to {after}", partial(_change, key="web.count", value=after))
     yield Case("rollout of a good image on 4 members", lambda stack: _change(stack, "web.image", better))
@@ -127,6 +130,13 @@ def _durations(stack: LiveStack) -> Iterator[Row]:
         _change(stack, "web.size", size)
         seconds = time.monotonic() - started
         yield Row(f"rollout of {count} members", f"{seconds:.1f} s = {seconds / bare:.1f} bare boots")
+
+
+def _strangers(stack: LiveStack) -> None:
+    """As much work for the host as growing by so many, and none for the fleet: what is then seen is the host's own."""
+    with ThreadPoolExecutor(_STRANGERS) as pool:
+        for started in [pool.submit(_bare, stack) for _ in range(_STRANGERS)]:
+            started.result()
 
 
 def _bare(stack: LiveStack) -> float:

@@ -12,7 +12,7 @@ from tests.newcomer import ROOT, blocks, newcomer
 # Run by .ci/run around this very test.
 _AROUND_US = "make test"
 
-pytestmark = [pytest.mark.machines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.machines, pytest.mark.documents, pytest.mark.timeout(900)]
 
 
 def test_every_command_works_and_the_page_answers(tmp_path: Path) -> None:

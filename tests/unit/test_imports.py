@@ -57,7 +57,7 @@ class Import:
 
 
 def sources() -> list[Path]:
-    packages = (*PRODUCT, "sandbox", "toolchain", "review")
+    packages = (*PRODUCT, "sandbox", "toolchain", "review", "demo")
     return [
         ROOT / "__main__.py",
         *(path for package in packages for path in sorted((ROOT / package).rglob("*.py"))),
@@ -259,3 +259,11 @@ def test_the_review_of_changes_uses_commands_and_the_clouds_api_only() -> None:
     assert used == {"fleet.digitalocean"}
     users = {found.importer for found in ALL if within(found.imported, "review")}
     assert all(within(user, "review") for user in users)
+
+
+def test_the_demo_types_what_an_operator_would_and_imports_nothing_of_ours() -> None:
+    others = ("components", "cloudinit", "fleet", "sandbox", "toolchain", "review", "app")
+    wrong = [
+        str(found) for found in ALL if within(found.importer, "demo") and within(found.imported, *others)
+    ]
+    assert wrong == []

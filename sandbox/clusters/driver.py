@@ -96,8 +96,12 @@ class MachineClusters:
     async def _recover(self, cluster: str) -> None:
         """Until all nodes run, those too that die meanwhile; what fails is tried again, at once after any progress."""
         wait, served = 0.0, self._serving.get(cluster)
-        while (spec := self._specs.get(cluster)) is not None and not self._whole(spec):
+        while True:
             async with self._turns[cluster]:
+                # Not before its turn: whoever had it may have wanted another size.
+                spec = self._specs.get(cluster)
+                if spec is None or self._whole(spec):
+                    return
                 try:
                     await self._settle(spec)
                 except MachineError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from dataclasses import replace
@@ -147,6 +148,19 @@ async def test_another_size_moves_the_data_once(lab: Lab) -> None:
     # The standby is ready, with its new size, before the old primary is told to stop.
     stopped = "systemctl stop managed-mysql.service managed-data@mysql.service in 1"
     assert lab.nodes.calls.index("start 2") < lab.nodes.calls.index(stopped)
+
+
+async def test_a_size_that_is_wanted_during_a_recovery_stays(lab: Lab) -> None:
+    await lab.driver.apply(SPEC)
+    lab.nodes.die(2)
+    applying = asyncio.create_task(lab.driver.apply(BIGGER))
+    await asyncio.sleep(0)  # it has its turn
+    lab.driver.on_exit(2)
+    await asyncio.sleep(0)  # and the recovery waits for its own
+    await applying
+    await lab.recovered()
+    lab.assert_serves(BIGGER)
+    assert lab.promotions == [SPEC.id]
 
 
 async def test_a_node_that_is_alone_is_stopped_in_order_to_be_resized(lab: Lab) -> None:

@@ -42,7 +42,11 @@ def decide(policy: Policy, observation: Observation, memory: Memory) -> Decision
     _heed(p)
     if p.jumped:
         p.why(FLEET, "the wall clock jumped: waiting times are not shortened by it")
-    figures = _rule(p, look(p)) if believed(p) else Figures()
+    if believed(p):
+        figures = _rule(p, look(p))
+    else:
+        # What was not seen in between is not said to have lasted.
+        figures, p.strays = Figures(), {}
     return Decision(tuple(p.actions), _remembered(p), tuple(p.reasons), figures)
 
 

@@ -386,7 +386,7 @@ class Memory:
     intents: tuple[Intent, ...] = ()
     tracks: Mapping[int, Track] = field(default_factory=dict)
     known: frozenset[int] = frozenset()
-    """Droplets of the last list that was believed."""
+    """The members of the last list that was believed."""
     doubt: Doubt | None = None
     tried: Mapping[str, Tried] = field(default_factory=dict)
     """By kind of action and slot, or droplet."""

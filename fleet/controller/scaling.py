@@ -196,7 +196,7 @@ def _obstacle(p: Pass, sight: Sight) -> bool:
     obstacle = None
     if any(member.bad and not member.given_up for member in members):
         obstacle = "a member is broken"
-    elif any(member.state is not State.GOOD for member in members if member.rotation):
+    elif any(member.state is not State.GOOD for member in members if member.rotation and not member.given_up):
         obstacle = "it is not known how every member is"
     elif any(len(droplets) != 1 for droplets in sight.slots.values()) or p.memory.vacant:
         obstacle = "Pulumi is at work on the slots"

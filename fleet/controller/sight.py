@@ -65,8 +65,9 @@ class Member:
 
     @property
     def serving(self) -> bool:
-        """In the rotation, and not known to be unwell."""
-        return bool(self.rotation) and self.state in (State.GOOD, State.UNKNOWN)
+        """In the rotation, and not known to be unwell; one that was repaired must be known to be well."""
+        believed = self.state is State.UNKNOWN and self.track is not None and self.track.step is None
+        return bool(self.rotation) and (self.state is State.GOOD or believed)
 
     @property
     def given_up(self) -> bool:
@@ -120,12 +121,15 @@ def believed(p: Pass) -> bool:
             f"the list of {'droplets' if droplets is None else 'records'} is not known: nothing is done",
         )
         return False
-    ids = frozenset(droplet.id for droplet in own(p, droplets))
-    if not any(not is_burst(droplet.slot or "") for droplet in own(p, droplets)):
+    listed = list(own(p, droplets))
+    if all(is_burst(droplet.slot or "") for droplet in listed):
         p.why(FLEET, "no slot's droplet is listed, which cannot be: nothing is done")
         return False
+    led = {record.content for record in records}
+    members = frozenset(droplet.id for droplet in listed if droplet.addresses & led)
     leaving = {droplet for droplet, track in p.tracks.items() if track.leaving_since is not None}
-    missing = p.memory.known - ids - leaving
+    # Those that no record led to any more may go by the dozen, at the end of a rollout.
+    missing = p.memory.known - {droplet.id for droplet in listed} - leaving
     doubt = p.memory.doubt
     if len(missing) > 1:
         since = doubt.since if doubt and doubt.missing <= missing else p.age
@@ -133,7 +137,7 @@ def believed(p: Pass) -> bool:
             p.memory = replace(p.memory, doubt=Doubt(since, missing))
             p.why(FLEET, "droplets are missing from the list all at once: nothing is done until it stays so")
             return False
-    p.memory = replace(p.memory, doubt=None, known=ids)
+    p.memory = replace(p.memory, doubt=None, known=members)
     return True
 
 

@@ -1,7 +1,11 @@
-"""Where the controller finds what it was told: two files, which systemd hands it as credentials."""
+"""Where the controller finds what it was told: two files, which systemd hands it as credentials.
+
+Whoever starts it by hand, as root on the node, finds the secrets sealed there: fleet/machine/autoscaler.py
+"""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +14,7 @@ from fleet.config import CONTROLLER_CONFIG, CONTROLLER_SECRETS
 from fleet.controller.config import ControllerConfig, ControllerSecrets
 from fleet.controller.world import World
 from fleet.errors import FleetError
+from fleet.machine.autoscaler import SEALED
 from fleet.reading import ConfigError
 
 Say = Callable[[str], None]
@@ -42,8 +47,19 @@ class Source:
 
     def _read(self) -> World:
         config = ControllerConfig.from_json((self.directory / CONTROLLER_CONFIG).read_bytes())
-        secrets = ControllerSecrets.from_json((self.directory / CONTROLLER_SECRETS).read_bytes())
+        secrets = ControllerSecrets.from_json(_opened((self.directory / CONTROLLER_SECRETS).read_bytes()))
         return World.of(config, secrets, self.state)
+
+
+def _opened(text: bytes) -> bytes:
+    """Raises OSError when what is sealed cannot be opened here."""
+    if not text.startswith(b"sealed in "):
+        return text
+    line = ["systemd-creds", "decrypt", f"--name={CONTROLLER_SECRETS}", SEALED, "-"]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise OSError(f"{SEALED} cannot be opened: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    return done.stdout
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -1,7 +1,12 @@
-"""What a bundle means for the autoscaler node: the controller's config and secrets, and a controller that has them."""
+"""What a bundle means for the autoscaler node: the controller's config and secrets, and a controller that has them.
+
+The secrets are those of the whole web tier, so they lie on disk encrypted with the machine's own key, as systemd keeps
+credentials: https://www.freedesktop.org/software/systemd/man/latest/systemd-creds.html
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from fleet.config import CONTROLLER_CONFIG, CONTROLLER_SECRETS, Bundle, MachineConfig
@@ -11,6 +16,8 @@ from fleet.machine.host import Clock, Host, MachineError
 
 UNIT: Final = "flotilla-controller.service"
 DOCUMENTS: Final = frozenset({f"secrets/{CONTROLLER_CONFIG}", f"secrets/{CONTROLLER_SECRETS}"})
+# Where the unit takes them from.
+SEALED: Final = f"/etc/flotilla/sealed/{CONTROLLER_SECRETS}"
 # systemd hands a service no more: CREDENTIALS_TOTAL_SIZE_MAX, "Limits" in
 # https://systemd.io/CREDENTIALS/
 MOST_BYTES: Final = 1024 * 1024
@@ -39,10 +46,20 @@ class AutoscalerRole:
             )
 
     def render(self, bundle: Bundle) -> dict[str, str]:
-        return {}
+        """Instead of the secrets their digest, so that a change is seen."""
+        digest = hashlib.sha256(bundle.secrets[CONTROLLER_SECRETS].encode()).hexdigest()
+        return {f"secrets/{CONTROLLER_SECRETS}": f"sealed in {SEALED}, SHA-256 {digest}\n"}
 
     def before_switch(self, bundle: Bundle) -> None:
-        """Nothing has to exist before."""
+        """The secrets are sealed when they are not yet; no two sealed texts are alike, so the old one stays if it can."""
+        text, name = bundle.secrets[CONTROLLER_SECRETS], f"--name={CONTROLLER_SECRETS}"
+        if self._host.path(SEALED).exists():
+            opened = self._host.run("systemd-creds", "decrypt", name, str(self._host.path(SEALED)), "-")
+            if opened.code == 0 and opened.output == text:
+                return
+        sealed = self._host.must("systemd-creds", "encrypt", "--with-key=host", name, "-", "-", feed=text)
+        self._host.path(SEALED).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._host.write(SEALED, sealed)
 
     def verify(self) -> None:
         """`check` has read all that the controller reads."""

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from cloudinit import roles
+from cloudinit.roles.common import PROGRAMS
 from fleet import commands, ssh
 from fleet.config import ANYWHERE, CONTROLLER_CONFIG, CONTROLLER_SECRETS, EDGE, Bundle, Inbound, Settings
 from fleet.controller.config import (
@@ -265,6 +266,11 @@ async def test_the_controller_runs_with_few_rights(site: Site) -> None:
     told = await run("systemd-analyze security flotilla-controller | tail -n 1")
     exposure = float(told.split("exposure level for flotilla-controller.service: ")[1].split()[0])
     assert exposure <= 2.0, told
+    kept = await run("grep --recursive --files-with-matches --fixed-strings --file=- /etc /var/lib || true",
+                     stdin=site.cloud.sandbox.config.token)  # fmt: skip
+    assert kept == ""
+    shown = json.loads(await run(f"PYTHONPATH={PROGRAMS} python3 -P -m fleet.controller --dry-run"))
+    assert shown["figures"]["serving"] == 1
     environment = await run(f"tr '\\0' '\\n' </proc/{pid}/environ; tr '\\0' ' ' </proc/{pid}/cmdline")
     for secret in (
         site.cloud.sandbox.config.token,

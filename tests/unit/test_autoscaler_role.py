@@ -17,9 +17,9 @@ from fleet import image
 from fleet.config import CONTROLLER_CONFIG, CONTROLLER_SECRETS, Bundle, MachineConfig, Settings
 from fleet.controller.config import Delivery, UnknownVersionError
 from fleet.machine import controller, places
-from fleet.machine.autoscaler import MOST_BYTES
+from fleet.machine.autoscaler import MOST_BYTES, SEALED
 from fleet.machine.checks import checks_for
-from fleet.machine.host import Clock, MachineError
+from fleet.machine.host import Clock, MachineError, Result
 from fleet.machine.receive import receive
 from tests.unit.fake_machine import FakeClock, FakeHost
 from tests.unit.test_controller_config import IDENTITY, SSH, changed, config, secrets
@@ -116,6 +116,37 @@ def test_a_bundle_starts_the_controller_and_the_same_again_does_nothing(host: Fa
     assert not [line for line in host.lines() if "restart" in line]
     other = replace(BUNDLE, secrets={**BUNDLE.secrets, CONTROLLER_CONFIG: config(count=3).to_json()})
     assert give(host, other)[1:] == ["the controller started"]
+
+
+def test_the_secrets_lie_on_disk_sealed_only(host: FakeHost) -> None:
+    sealed: list[str] = []
+
+    def encrypt(argv: tuple[str, ...]) -> Result:
+        sealed.append(host.fed[argv])
+        return Result(0, "gibberish\n", "")
+
+    host.react("systemd-creds encrypt", encrypt)
+    give(host)
+    text = BUNDLE.secrets[CONTROLLER_SECRETS]
+    assert sealed == [text]
+    assert host.read(SEALED) == "gibberish\n"
+    secret = secrets().cloud_token
+    laid = [path for path in host.root.rglob("*") if path.is_file()]
+    assert not [path for path in laid if secret in path.read_text()]
+    # What opens to the same text stays.
+    host.answer("systemd-creds decrypt", text)
+    give(host)
+    assert len(sealed) == 1
+    host.answer("systemd-creds decrypt", code=1, error="key lost")
+    give(host)
+    assert len(sealed) == 2
+
+
+def test_secrets_that_cannot_be_sealed_stop_the_bundle(host: FakeHost) -> None:
+    host.answer("systemd-creds encrypt", code=1, error="no key")
+    with pytest.raises(MachineError, match="no key"):
+        give(host)
+    assert not host.path(places.CURRENT).exists()
 
 
 def test_what_the_controller_cannot_read_never_comes_into_force(host: FakeHost) -> None:

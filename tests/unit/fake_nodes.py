@@ -28,12 +28,14 @@ class FakeNodes:
         self.dead = False
         self.crash_at: int | None = None
         self.fail_at: int | None = None
+        self.fail_once: str | None = None
 
     def _call(self, what: str) -> None:
         if self.dead:
             raise Crash
         self.calls.append(what)
-        if self.fail_at == len(self.calls):
+        if self.fail_at == len(self.calls) or self.fail_once == what:
+            self.fail_once = None
             raise MachineError(f"{what} failed")
 
     def _done(self) -> None:

@@ -39,7 +39,7 @@ class AutoscalerNodeArgs:
     bursts: commands.Bursts
     """How what it made already is told what changes."""
     before: Sequence[pulumi.Resource]
-    """What must exist before the machine, and longer than burst members: firewalls, and what the site needs."""
+    """What must exist before the machine, and longer than burst members: firewalls and network."""
     after: Sequence[pulumi.Resource]
     """What must have happened before the controller is told of it: the rollout of the members in the slots."""
 

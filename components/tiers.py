@@ -178,7 +178,7 @@ def autoscaler(
                 seed=settings.identity.seed_base64,
                 cloud_token=settings.cloud_token,
             ),
-            before=[*firewall.native.values(), *payload.ready],
+            before=[*firewall.native.values(), place.network.resource],
             after=[web],
         ),
     )

@@ -92,7 +92,7 @@ class DigitalOcean:
     def network(self) -> port.Network:
         """The stack's VPC."""
         vpc = self._network
-        return port.Network(id=vpc.id, range=vpc.ip_range, region=vpc.region)
+        return port.Network(resource=vpc, id=vpc.id, range=vpc.ip_range, region=vpc.region)
 
     @property
     def login_key(self) -> pulumi.Output[str]:

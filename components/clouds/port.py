@@ -148,6 +148,7 @@ class Cloud(Protocol):
 class Network:
     """The stack's private network as it really is, which differs from the config where a lasting one was kept."""
 
+    resource: pulumi.Resource
     id: pulumi.Output[str]
     range: pulumi.Output[str]
     region: pulumi.Output[str]

@@ -203,6 +203,7 @@ def test_destroy_leaves_nothing_of_what_the_controller_made_either(site: Site) -
     assert burst not in site.droplets()
     order = run.done("delete")
     assert order.index("autoscaler-1") < order.index("autoscaler-sweep") < order.index("firewall-web")
+    assert order.index("autoscaler-sweep") < order.index("network")
     assert site.cloud.inventory() == {}
     assert json.loads(site.run("stack", "export", "--stack", site.stack))["deployment"].get("resources") in (
         None,

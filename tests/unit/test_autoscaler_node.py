@@ -218,7 +218,11 @@ def test_what_it_made_is_swept_after_it_has_gone_and_before_what_that_needs() ->
     assert "create" not in sweep.inputs
     assert "sweep --stack prod" in sweep.inputs["delete"]
     assert sweep.urn in recording.named("autoscaler-1").dependencies
-    assert {"firewall-web", "firewall-autoscaler"} <= recording.upstream("autoscaler-sweep")
+    assert {"firewall-web", "firewall-autoscaler", "network"} <= recording.upstream("autoscaler-sweep")
+
+
+def test_the_node_boots_while_the_database_is_being_made() -> None:
+    assert not [name for name in usual().upstream("autoscaler-1") if name.startswith("database")]
 
 
 def test_the_sweep_is_handed_tokens_of_the_config_in_secret() -> None:

@@ -19,6 +19,8 @@ VICTIM: Final = "web-2"
 CALM, RUSH = 20.0, 250.0
 TARGET_KEY: Final = "flotilla:autoscaler.target_cpu"
 LOW_TARGET: Final = 5
+PROPAGATION_KEY: Final = "flotilla:edge.propagation_seconds"
+PROPAGATION: Final = 6
 HEAL_SECONDS: Final = 180.0
 GROW_SECONDS: Final = 180.0
 LOOK_SECONDS: Final = 1.0
@@ -78,8 +80,10 @@ class Story:
             "The load rises",
             f"From {CALM:.0f} to {RUSH:.0f} visits a second. That keeps members here hardly busy, so the target is lowered "
             "first, which the controller is told without a new node. Then it makes burst members: same image, same gate, "
-            "records of their own.",
+            f"records of their own. (And Cloudflare sees a changed record within 300 s, the local edge within {PROPAGATION}: "
+            "nobody has to wait for more.)",
         )
+        await self._shell.run(f"pulumi config set -s {STACK} --path {PROPAGATION_KEY} {PROPAGATION}")
         await self._shell.run(f"pulumi config set -s {STACK} --path {TARGET_KEY} {LOW_TARGET}")
         await self._shell.run(f"pulumi up -s {STACK} --yes --skip-preview")
         crowd.rate = RUSH

@@ -78,5 +78,17 @@ def complaint(found: Peak, stack: str) -> str:
     )
 
 
+def cannot_grow(limit: int, maximum: int, beside: int) -> str | None:
+    """What is wrong when the account has no room for all members that a controller may make; `beside` are the stack's
+    machines that are no members."""
+    if maximum + beside <= limit:
+        return None
+    return (
+        f"flotilla:autoscaler.max = {maximum}: with the {beside} other machines of the stack that is {maximum + beside}, and "
+        f"the account may have {limit}, so the last members could never be made; ask the cloud for a higher limit, or give "
+        f"{max(limit - beside, 0)} or less"
+    )
+
+
 def _is(wish: Wish, machine: port.Placed) -> bool:
     return (machine.image, machine.size) == (wish.image, wish.size)

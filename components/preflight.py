@@ -165,6 +165,10 @@ class _Checker:
         found = capacity.peak(limit, settings.stack, wishes, placed)
         if not found.fits:
             self.problems.append(capacity.complaint(found, settings.stack))
+        elif settings.autoscaler:
+            beside = len(wishes) - settings.web.count
+            problem = capacity.cannot_grow(limit, settings.autoscaler.max, beside)
+            self.problems += [problem] if problem else []
 
     def check_zone_is_free(self, settings: Settings, lookups: port.EdgeLookups, zone_id: str) -> None:
         """What the edge shows members is the whole zone's, so that the newest certificate wins over all others."""

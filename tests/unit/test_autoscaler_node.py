@@ -270,9 +270,16 @@ def test_no_token_or_key_is_in_plain_anywhere() -> None:
 def test_the_account_must_have_room_for_it() -> None:
     fleet = [droplet("database-1-aa"), droplet("web-1-bb"), droplet("web-2-cc")]
     config = config_of() | {"force": ["autoscaler"]}
+    config["autoscaler"] = AUTOSCALER | {"max": 2}
     assert run(config, world=World(droplet_limit=4, droplets=fleet))
     (line,) = refused(config, world=World(droplet_limit=3, droplets=fleet))
     assert "1 for new slots" in line
+
+
+def test_the_account_must_have_room_for_all_that_it_may_make() -> None:
+    (line,) = refused(config_of(), stack="prod", world=World(droplet_limit=11))
+    assert line.startswith("flotilla:autoscaler.max = 10: with the 2 other machines of the stack that is 12")
+    assert line.endswith("or give 9 or less")
 
 
 WRONG = [

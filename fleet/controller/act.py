@@ -166,9 +166,7 @@ class Actor:
         out = f"{EJECTED}-{action.slot}.{self._world.config.domain}"
         if found.name == out:
             return
-        others = [each for each in await self._guard.rotation() if each.comment != found.comment]
-        if not others:
-            raise FleetError(f"{action.slot} has the last record of {self._world.config.domain}; it stays")
+        await self._keep_another(action.slot, found)
         self._guard.allow(action)
         await asyncio.to_thread(self._world.records.rename, found.id, out)
 
@@ -185,9 +183,8 @@ class Actor:
             found = await self._guard.record(action.slot, record)
         except GoneError:
             return
-        rotation = await self._guard.rotation()
-        if found in rotation and not any(each.comment != found.comment for each in rotation):
-            raise FleetError(f"{action.slot} has the last record of {self._world.config.domain}; it stays")
+        if found.name == self._world.config.domain:
+            await self._keep_another(action.slot, found)
         self._guard.allow(action)
         await asyncio.to_thread(self._world.records.delete, found.id)
 
@@ -211,6 +208,13 @@ class Actor:
         await self._without_record(member)
         self._guard.allow(action)
         await asyncio.to_thread(self._world.droplets.delete, action.droplet)
+
+    async def _keep_another(self, slot: str, leaving: Record) -> None:
+        """The domain is never without a record of the stack's; one that somebody made by hand counts for nothing."""
+        own = f"flotilla {self._world.config.stack} "
+        comments = {record.comment for record in await self._guard.rotation()}
+        if not any(comment.startswith(own) for comment in comments - {leaving.comment}):
+            raise FleetError(f"{slot} has the last record of {self._world.config.domain}; it stays")
 
     async def _without_record(self, member: Seen) -> None:
         led = [record for record in await self._guard.rotation() if record.content in member.addresses]

@@ -139,6 +139,9 @@ async def test_a_dead_members_record_is_put_aside_and_back(any_stack: Tended) ->
     await act(stack, Eject("web-2", (before,)), Eject("web-2", (before,)))
     out = record(stack, "web-2")
     assert out == replace(before, name=f"out-web-2.{stack.config.domain}")
+    # A record that somebody made by hand is no member.
+    elsewhere = before.content.rpartition(".")[0] + ".250"
+    stack.records().create(elsewhere, "by hand")
     with pytest.raises(FleetError, match="last record"):
         await act(stack, Eject("web-1", (record(stack, "web-1"),)))
     await act(stack, Restore("web-2", (out,)), Restore("web-2", (out,)))

@@ -11,11 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from fleet import cli, ssh
+from fleet.config import DatastoreSettings, Settings
 from fleet.controller import command, memory, metrics, shared_orders
 from fleet.controller.model import Hold, Orders
 from fleet.datastore_s3 import AbsentError, StoreError
 from fleet.desk import controller as desk
 from fleet.errors import FleetError
+from fleet.machine import places
+from tests.small_s3 import KEYS, small_s3
+from tests.unit.fake_machine import FakeHost
 from tests.unit.test_controller_config import config
 
 
@@ -213,3 +217,27 @@ def test_a_node_that_cannot_know_holds_everything(tmp_path: Path, store: MemoryS
     found = memory.read_orders(tmp_path)
     assert found is not None
     assert found.create == found.destroy is not None
+
+
+def test_a_freeze_outlives_the_node_by_the_datastore(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real client and the node's own files, from one node to the next."""
+    host = FakeHost(tmp_path / "root")
+    monkeypatch.setattr(command, "Host", lambda: host)
+    with small_s3() as s3:
+        place = DatastoreSettings(endpoint=s3.place.endpoint, bucket=s3.place.bucket, region=s3.place.region)
+        host.lay(places.SETTINGS, Settings(datastore=place).to_json())
+        host.lay(f"{places.SECRETS}/datastore-access-key", KEYS.access)
+        host.lay(f"{places.SECRETS}/datastore-secret-key", KEYS.secret)
+        assert run(state, "freeze", "--reason", "a look") == 0
+        assert list(s3.objects) == [shared_orders.KEY]
+        again = tmp_path / "another"
+        again.mkdir()
+        assert run(again, "restore") == 0
+        assert said(again) == said(state)
+        s3.fault = lambda *_: (503, b"")
+        capsys.readouterr()
+        assert run(state, "unfreeze") == 0
+        assert "a new node would not know of it" in capsys.readouterr().err
+        assert said(state).create is None

@@ -318,7 +318,12 @@ def _computed(type_: str, number: int) -> dict[str, Any]:
             "ipv6Address": f"2001:db8::{number}",
         }
     if type_ == "digitalocean:index/databaseCluster:DatabaseCluster":
-        return {"privateHost": "private-database.db.example.com", "port": 25060.0, "user": "doadmin", "password": "of-doadmin"}
+        return {
+            "privateHost": "private-database.db.example.com",
+            "port": 25060.0,
+            "user": "doadmin",
+            "password": "of-doadmin",
+        }
     if type_ == "digitalocean:index/databaseUser:DatabaseUser":
         return {"password": f"made-by-the-cloud-{number}"}
     if type_ == "digitalocean:index/spacesKey:SpacesKey":

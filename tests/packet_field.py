@@ -33,6 +33,7 @@ PORTS = {
     Service.HTTPS: model.HTTPS_PORT,
     Service.DATABASE: model.database_port("mysql"),
     Service.PEER: model.PEER_PORT,
+    Service.FAILOVER: model.FAILOVER_PORT,
 }
 _BOOT_SECONDS = 60
 

@@ -205,6 +205,8 @@ def _deploy(
 
 def _end(loop: asyncio.AbstractEventLoop) -> None:
     """A program that fails leaves resources that wait for others which never come."""
+    # Why it failed was raised already; each of them would tell it once more.
+    loop.set_exception_handler(lambda *_: None)
     waiting = asyncio.all_tasks(loop)
     for task in waiting:
         task.cancel()

@@ -19,14 +19,15 @@ _DATABASES = """
 ## Managed databases
 
 With real machines every node is a machine: MariaDB 11.8 for `mysql`, PostgreSQL 17 for `pg`, whatever version was asked
-for. They speak TLS only, with certificates of the cluster's own authority; the packet filter lets in the trusted sources;
-the cluster's names follow its primary. One node serves from the cluster's volume. When it dies a standby takes the volume
-over, so nothing committed is lost, and the dead node stands by again; the volume, and with it the primary, also moves
-when size or disk changes. Not there: reading from standbys, read-only nodes, backups and forks, connection pools,
-`sql_require_primary_key`, MySQL's `caching_sha2_password` (every user gets the native plugin), and a filter on MySQL's
-own tables. As in the real service a new MySQL user may what `doadmin` may, and a new PostgreSQL user next to nothing.
-`python -m sandbox fault` cuts the primary's power or pulls the cables. The image of the nodes is made at the first
-cluster on a host (under a minute), or before by `python -m sandbox.machines build-image managed-database`."""
+for. They speak TLS only, with certificates of the cluster's own authority; the packet filter lets in the trusted
+sources; the cluster's names follow its primary. One node serves from the cluster's volume. When it dies a standby takes
+the volume over, so nothing committed is lost, and the dead node stands by again; the volume, and with it the primary,
+also moves when size or disk changes. A node takes as many connections as one of its size does. Not there: reading from
+standbys, read-only nodes, backups and forks, connection pools, `sql_require_primary_key`, MySQL's
+`caching_sha2_password` (every user gets the native plugin), and a filter on MySQL's own tables. As in the real service
+a new MySQL user may what `doadmin` may, and a new PostgreSQL user next to nothing. `python -m sandbox fault` cuts the
+primary's power or pulls the cables. The image of the nodes is made at the first cluster on a host (under a minute), or
+before by `python -m sandbox.machines build-image managed-database`."""
 
 _STORAGE = """
 ## Object storage

@@ -9,7 +9,8 @@ from typing import Protocol
 from sandbox.api.databases_port import ClusterSpec, DatabaseAccount
 from sandbox.clusters.record import ClusterRecord
 
-SOCKETS = "/run/managed-database"
+# Of a node: sockets, and what the driver gives the server to read.
+FILES = "/run/managed-database"
 _PORT = 25060
 
 # Everything that a cluster's administrator may do; in the real service, too, no file and no server is his.
@@ -33,6 +34,9 @@ class Engine(Protocol):
     def client(self) -> tuple[str, ...]:
         """The command on the node that runs statements from its standard input as the engine's superuser."""
 
+    def sized(self, memory_mib: int) -> str:
+        """The part of its configuration that depends on the size of the node."""
+
     def statements(self, spec: ClusterSpec, before: ClusterRecord) -> str:
         """From what was made `before` to what the cluster should have. Repeating them changes nothing."""
 
@@ -42,7 +46,11 @@ class MariaDb:
     """MariaDB for `mysql`. It has none of MySQL's caching_sha2_password: every user gets the native plugin."""
 
     unit: str = "managed-mysql.service"
-    client: tuple[str, ...] = ("mariadb", "--no-defaults", f"--socket={SOCKETS}/mysql.sock", "--batch")
+    client: tuple[str, ...] = ("mariadb", "--no-defaults", f"--socket={FILES}/mysql.sock", "--batch")
+
+    def sized(self, memory_mib: int) -> str:
+        """https://docs.digitalocean.com/products/databases/mysql/details/limits/"""
+        return f"[mysqld]\nmax_connections = {75 * memory_mib // 1024}\n"
 
     def statements(self, spec: ClusterSpec, before: ClusterRecord) -> str:
         lines = ["SET SESSION sql_mode = 'NO_BACKSLASH_ESCAPES';"]
@@ -77,8 +85,12 @@ class PostgreSql:
         # Not as runuser does it: a login session would hold the node's shutdown up.
         *("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"),
         *("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"),
-        *(f"--host={SOCKETS}", f"--port={_PORT}", "--dbname=postgres", "--file=-"),
+        *(f"--host={FILES}", f"--port={_PORT}", "--dbname=postgres", "--file=-"),
     )
+
+    def sized(self, memory_mib: int) -> str:
+        """https://docs.digitalocean.com/products/databases/postgresql/details/limits/: 3 of them are the service's own."""
+        return f"max_connections = {25 * memory_mib // 1024}\nsuperuser_reserved_connections = 3\n"
 
     def statements(self, spec: ClusterSpec, before: ClusterRecord) -> str:
         owner = next((user.name for user in spec.users if user.primary), "postgres")

@@ -8,12 +8,11 @@ from typing import Protocol
 
 from sandbox.api.databases_port import ClusterSpec, DatabaseNode
 from sandbox.clusters import certificate
-from sandbox.clusters.engines import ENGINES, without_secrets
+from sandbox.clusters.engines import ENGINES, FILES, without_secrets
 from sandbox.clusters.record import ClusterRecord
 from sandbox.machines import database_image
 from sandbox.machines.port import Interface, MachineError, Machines, MachineSpec, VolumeSpec
 
-_TLS = "/run/managed-database/tls"
 _BOOT_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
@@ -64,7 +63,7 @@ class Nodes:
         if await self._active(node, unit):
             return
         await self._machines.attach_volume(node, volume_of(spec))
-        await self._certify(spec, node)
+        await self._configure(spec, node)
         await self._machines.execute(node, "systemctl", "start", unit)
 
     async def retire(self, spec: ClusterSpec, node: int) -> None:
@@ -82,16 +81,19 @@ class Nodes:
         except MachineError as error:
             raise MachineError(without_secrets(str(error), spec)) from None
 
-    async def _certify(self, spec: ClusterSpec, node: int) -> None:
+    async def _configure(self, spec: ClusterSpec, node: int) -> None:
+        """What the server reads at its start: how many clients it takes, and what it shows them."""
         names = (spec.host, spec.private_host, spec.standby_host, spec.private_standby_host)
         issued = certificate.issue(spec.authority, spec.authority_key, [name for name in names if name])
-        for file, text in (
-            ("ca.pem", spec.authority),
-            ("node.pem", issued.certificate),
-            ("node.key", issued.key),
+        for file, mode, text in (
+            ("size.conf", "644", ENGINES[spec.engine].sized(spec.memory_mib)),
+            ("tls/ca.pem", "640", spec.authority),
+            ("tls/node.pem", "640", issued.certificate),
+            ("tls/node.key", "640", issued.key),
         ):
-            place = ("--owner=root", "--group=ssl-cert", "--mode=640", "/dev/stdin", f"{_TLS}/{file}")
-            await self._machines.execute(node, "install", *place, text=text)
+            owner = ("--owner=root", "--group=ssl-cert", f"--mode={mode}")
+            place = f"{FILES}/{file}"
+            await self._machines.execute(node, "install", *owner, "/dev/stdin", place, text=text)
 
     async def _active(self, node: int, unit: str) -> bool:
         state = await self._machines.execute(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.machines import base_image, host_apt
-from sandbox.machines.apt_sources import AptSource
 from sandbox.machines.image_build import Progress, free_place, locked, run_script
 
 # Its key in the image store; no droplet can be made of it.
@@ -33,28 +32,25 @@ class DatabaseImage:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    below: base_image.BaseImage
-    sources: tuple[AptSource, ...]
-
-    @property
-    def digest(self) -> str:
-        """Changes with everything that shapes the layer, except the packages' own versions."""
-        summed = hashlib.sha256()
-        for file in sorted(path for path in _FILES.rglob("*") if path.is_file()):
-            summed.update(f"{file.relative_to(_FILES)}\0".encode() + file.read_bytes() + b"\0")
-        summed.update("\0".join((str(self.below.root), *_PACKAGES, *_MASKED)).encode())
-        return summed.hexdigest()[:16]
+def _digest(below: base_image.BaseImage) -> str:
+    """Changes with everything that shapes the layer, except where packages come from and their own versions."""
+    summed = hashlib.sha256()
+    for file in sorted(path for path in _FILES.rglob("*") if path.is_file()):
+        summed.update(f"{file.relative_to(_FILES)}\0".encode() + file.read_bytes() + b"\0")
+    summed.update("\0".join((str(below.root), *_PACKAGES, *_MASKED)).encode())
+    return summed.hexdigest()[:16]
 
 
 def find(cache: Path) -> DatabaseImage | None:
-    """The newest finished build whose distribution image is still there; None when there is none."""
+    """The newest finished build of this very recipe, which the driver of the nodes relies on; None without one."""
+    below = base_image.find(cache, _BELOW)
+    if below is None:
+        return None
+    manifests = _store(cache).glob(f"{_digest(below)}*/image.json")
     builds: list[dict[str, Any]] = [
-        json.loads(path.read_text()) | {"place": path.parent} for path in _store(cache).glob("*/image.json")
+        json.loads(path.read_text()) | {"place": path.parent} for path in manifests
     ]
-    usable = [build for build in builds if Path(build["below"]).is_dir()]
-    return _image(max(usable, key=lambda build: float(build["built_at"]))) if usable else None
+    return _image(max(builds, key=lambda build: float(build["built_at"]))) if builds else None
 
 
 async def build(
@@ -66,41 +62,43 @@ async def build(
     With `package_port` packages come through the package proxy on that port of the host's loopback, else from where
     the host gets its own. Raises MachineError naming the step that failed.
     """
-    below = await base_image.build(cache, _BELOW, progress)
-    recipe = _Recipe(below, host_apt.sources_for(base_image.SUITES[_BELOW]))
+    built = await base_image.build(cache, _BELOW, progress)
+    # Another recipe's may be newer, and is what `find` looks for.
+    below = base_image.find(cache, _BELOW) or built
     store = _store(cache)
     store.mkdir(parents=True, exist_ok=True)
     async with locked(store / "lock", progress):
         for leftover in store.glob(".build-*"):
             await asyncio.to_thread(shutil.rmtree, leftover)
-        manifest = store / recipe.digest / "image.json"
-        if manifest.is_file() and not force:
-            return _image(json.loads(manifest.read_text()) | {"place": manifest.parent})
-        return await _build(store, recipe, package_port, progress)
+        if (found := find(cache)) and not force:
+            return found
+        return await _build(store, below, package_port, progress)
 
 
-async def _build(store: Path, recipe: _Recipe, package_port: int | None, progress: Progress) -> DatabaseImage:
+async def _build(
+    store: Path, below: base_image.BaseImage, package_port: int | None, progress: Progress
+) -> DatabaseImage:
     started = time.monotonic()
     work = store / f".build-{os.getpid()}"
     work.mkdir()
     try:
-        await _prepare(work, recipe, package_port, progress)
+        await _prepare(work, below, package_port, progress)
         environment = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
             "WORK": str(work),
-            "BELOW": str(recipe.below.root),
+            "BELOW": str(below.root),
             "FILES": str(_FILES),
             "PACKAGES": " ".join(_PACKAGES),
             "MASKED": " ".join(_MASKED),
         }
         await run_script(_FILES / "build.sh", environment, f"building {KEY}", progress)
-        size = recipe.below.size_bytes + await asyncio.to_thread(base_image.disk_usage, work / "root")
-        facts = {"below": str(recipe.below.root), "size_bytes": size, "built_at": time.time()}
+        size = below.size_bytes + await asyncio.to_thread(base_image.disk_usage, work / "root")
+        facts = {"below": str(below.root), "size_bytes": size, "built_at": time.time()}
         for spare in ("build.sources", "build.conf"):
             (work / spare).unlink()
         (work / "image.json").write_text(json.dumps(facts, indent=2) + "\n")
-        final = free_place(store, recipe.digest)
+        final = free_place(store, _digest(below))
         work.rename(final)
         await asyncio.to_thread(base_image.prune, store, final)
     except BaseException:
@@ -110,15 +108,18 @@ async def _build(store: Path, recipe: _Recipe, package_port: int | None, progres
     return _image(facts | {"place": final})
 
 
-async def _prepare(work: Path, recipe: _Recipe, package_port: int | None, progress: Progress) -> None:
+async def _prepare(
+    work: Path, below: base_image.BaseImage, package_port: int | None, progress: Progress
+) -> None:
     """Write down for the script where packages come from."""
     proxy = host_apt.proxy_environment().get("http_proxy", "DIRECT")
     if package_port is None:
-        sources = await asyncio.to_thread(host_apt.served, recipe.sources, progress)
+        known = host_apt.sources_for(base_image.SUITES[_BELOW])
+        sources = await asyncio.to_thread(host_apt.served, known, progress)
         stanzas = "\n".join(source.render(base_image.DEBIAN_KEYRING) for source in sources)
     else:
         proxy = f"http://127.0.0.1:{package_port}"
-        machine = recipe.below.root / "etc/apt/sources.list.d/debian.sources"
+        machine = below.root / "etc/apt/sources.list.d/debian.sources"
         stanzas = machine.read_text()
     (work / "build.sources").write_text(stanzas)
     # Last, because it overrides what machines are told.

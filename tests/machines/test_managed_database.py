@@ -229,13 +229,15 @@ def test_a_standby_takes_over_and_nothing_committed_is_lost(place: Place, mysql:
 
 
 def test_a_larger_size_keeps_the_data(place: Place, mysql: str) -> None:
-    login = replace(place.login(mysql), database="visits")
+    client, login = place.client(place.friend), replace(place.login(mysql), database="visits")
+    assert client.value(login, "SELECT @@max_connections;") == "150"
     started = time.monotonic()
     place.sandbox.api("PUT", f"databases/{mysql}/resize", {"size": "db-s-2vcpu-4gb", "num_nodes": 2})
     place.online(mysql)
     print(f"resized: {time.monotonic() - started:.1f} s")
     answering(place, login)
-    assert place.client(place.friend).value(login, "SELECT COUNT(*) FROM visit;") == "11"
+    assert client.value(login, "SELECT @@max_connections;") == "300"
+    assert client.value(login, "SELECT COUNT(*) FROM visit;") == "11"
 
 
 def test_it_comes_back_with_the_sandbox(place: Place, mysql: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.machines import base_image
+from sandbox.machines import base_image, database_image
 from sandbox.machines.images import ImageStore, lowerdir
 from sandbox.machines.machine_files import MachineFiles
 from sandbox.machines.port import MachineError
@@ -128,3 +128,19 @@ def test_old_builds_go_unless_a_sandbox_has_disks_on_them(tmp_path: Path) -> Non
     disk.write_text(json.dumps({"layers": [str(used)]}))
     base_image.prune(cache / "images" / SLUG, newest.parent)
     assert {path.name for path in (cache / "images" / SLUG).iterdir()} == {"used", "newest"}
+
+
+def test_nodes_of_databases_get_the_image_of_their_own_recipe_only(tmp_path: Path, store: ImageStore) -> None:
+    """Another checkout's build may be newer; its files are not what this one's driver knows."""
+    below = base_image.find(tmp_path / "cache", SLUG)
+    assert below is not None
+    own, other = database_image._digest(below), "0" * 16
+    for digest, built_at in ((own, 1.0), (other, 2.0)):
+        place = tmp_path / "cache" / "images" / database_image.KEY / digest
+        (place / "root").mkdir(parents=True)
+        facts = {"below": str(below.root), "size_bytes": 2000, "built_at": built_at}
+        (place / "image.json").write_text(json.dumps(facts))
+    image = store.get(database_image.KEY)
+    assert image.layers == (below.root, tmp_path / "cache" / "images" / database_image.KEY / own / "root")
+    store.claim(image)
+    assert [len(list((layer.parent / "claims").iterdir())) for layer in image.layers] == [1, 1]

@@ -97,4 +97,4 @@ def ready(address: str) -> str:
 def reaches(address: str) -> str:
     """Ends well when the member with this private address tells the machine that asks how it is."""
     url = f"http://{ipaddress.ip_address(address)}:8101/status"
-    return f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=3)'"
+    return f"python3 -c 'import urllib.request; urllib.request.urlopen(\"{url}\", timeout=2)'"

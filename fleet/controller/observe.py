@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from fleet import commands, ssh
 from fleet.controller import probe
@@ -27,6 +27,8 @@ LIST_SECONDS: Final = 6.0
 MOST_SUSPECTS: Final = 8
 WITNESSES: Final = 2
 WITNESS_SECONDS: Final = 12.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +130,39 @@ def target(world: World, member: Seen) -> ssh.Target:
 
 
 async def _ask_clouds(world: World, now: float, before: tuple[Seen, ...]) -> Lists:
-    complaints: list[str] = []
-    rest = 0.0
-    droplets: tuple[Seen, ...] | None = None
-    records: tuple[Record, ...] | None = None
+    """Both lists; side by side where records tell whose they are, or a cloud that is away would cost its time twice."""
+    if world.config.edge.kind == "cloudflare":
+        droplets, records = await asyncio.gather(_droplets(world), _records(world, before))
+    else:
+        droplets = await _droplets(world)
+        records = await _records(world, before if droplets.found is None else droplets.found)
+    complaints = tuple(each.complaint for each in (droplets, records) if each.complaint)
+    return Lists(now, droplets.found, records.found, complaints, max(droplets.rest, records.rest))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer(Generic[T]):
+    """A list, or why there is none, and how long its cloud wants to be left alone."""
+
+    found: tuple[T, ...] | None
+    complaint: str = ""
+    rest: float = 0.0
+
+
+async def _droplets(world: World) -> _Answer[Seen]:
     try:
         rows = await asyncio.to_thread(world.droplets.tagged, world.config.web_tag)
-        droplets = tuple(sorted((seen(row) for row in rows), key=lambda member: member.id))
+        return _Answer(tuple(sorted((seen(row) for row in rows), key=lambda member: member.id)))
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        complaints.append(f"the list of droplets: {_told(error)}")
-        rest = _rest(error)
+        return _Answer(None, f"the list of droplets: {_told(error)}", _rest(error))
+
+
+async def _records(world: World, members: tuple[Seen, ...]) -> _Answer[Record]:
     try:
-        known = owners(before if droplets is None else droplets)
-        found = await asyncio.to_thread(world.records.every, known)
-        records = tuple(sorted(found, key=lambda record: record.id))
+        found = await asyncio.to_thread(world.records.every, owners(members))
+        return _Answer(tuple(sorted(found, key=lambda record: record.id)))
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        complaints.append(f"the list of records: {_told(error)}")
-        rest = max(rest, _rest(error))
-    return Lists(now, droplets, records, tuple(complaints), rest)
+        return _Answer(None, f"the list of records: {_told(error)}", _rest(error))
 
 
 def _told(error: Exception) -> str:

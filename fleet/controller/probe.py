@@ -14,7 +14,7 @@ from fleet.reading import ConfigError, decode_object
 PORT: Final = 8101
 STATUS: Final = "/status"
 READY: Final = "/ready"
-SECONDS: Final = 3.0
+SECONDS: Final = 2.0
 AT_ONCE: Final = 400
 MOST_BYTES: Final = 64 * 1024
 # A watcher writes several times a second; an older status tells that it is gone: fleet/machine/fence_status.py

@@ -207,16 +207,18 @@ def _equip(p: Pass, member: Member, *, tripped: bool) -> None:
 
 def _other_repair(p: Pass, sight: Sight, member: Member) -> bool:
     """Whether a repair is under way, also of a member that a list happens not to show."""
-    holders = {other.droplet.id for other in sight.members.values() if other.droplet}
+    states = {other.droplet.id: other.state for other in sight.members.values() if other.droplet}
     return any(
         _under_repair(p, track)
         for droplet, track in p.tracks.items()
-        if track.slot != member.slot and (droplet in holders or track.missing_since is not None)
+        if track.slot != member.slot
+        and (droplet in states or track.missing_since is not None)
+        and states.get(droplet) is not State.GOOD
     )
 
 
 def _under_repair(p: Pass, track: Track) -> bool:
-    if track.good_since is not None or track.leaving_since is not None:
+    if track.leaving_since is not None:
         return False
     if track.step is Step.CYCLED:
         return p.age - track.step_at < CYCLE_SECONDS

@@ -112,7 +112,7 @@ class Runner:
 
     def start(self, action: Action) -> None:
         self.started[type(action).__name__] += 1
-        self.world.judge(action)
+        self.world.judge(action, stale=self.faults.stale_ticks > 0)
         if isinstance(action, PowerCycle | Rebuild):
             self._judge_repair(action)
         self.running.append(Running(action, self.world.random.randint(0, self.faults.slow_ticks)))
@@ -125,7 +125,9 @@ class Runner:
             recent = droplet != action.droplet and world.now - at < 110
             if recent and other and other.address in led and not world.well(other):
                 world.violations.append(f"at {world.now:.0f} {action}: several repairs at once")
-        self.repaired[action.droplet] = world.now
+        # One that is started again, as after a lost answer, is the same one.
+        if world.now - self.repaired.get(action.droplet, -1e9) > 130:
+            self.repaired[action.droplet] = world.now
 
     def advance(self) -> None:
         """Let a tick pass; what is due is done."""
@@ -159,7 +161,7 @@ class Runner:
         else:
             self.memory = stored(decision.memory)
             for action in decision.actions[:calls]:
-                self.world.judge(action)
+                self.world.judge(action, stale=self.faults.stale_ticks > 0)
                 self.world.perform(action)
             if after and decision.actions[calls : calls + 1]:
                 self.world.perform(decision.actions[calls])

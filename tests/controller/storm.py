@@ -145,6 +145,7 @@ class Storm:
                 self.world.boot += "'"
                 self.runner.memory = stored(self.runner.memory)
             case 2:
+                self.runner.crash()
                 self.runner.memory = Memory()
                 self.runner.doomed.clear()
                 self.runner.spent.clear()

@@ -289,12 +289,12 @@ class World:
 
     # What no controller may do.
 
-    def judge(self, action: Action) -> None:
-        """What is wrong with beginning it now."""
-        for wrong in self._wrong_start(action):
+    def judge(self, action: Action, *, stale: bool = False) -> None:
+        """What is wrong with beginning it now; with `stale` the controller cannot know whose machine it is."""
+        for wrong in self._wrong_start(action, stale=stale):
             self.violations.append(f"at {self.now:.0f} {action}: {wrong}")
 
-    def _wrong_start(self, action: Action) -> Iterator[str]:
+    def _wrong_start(self, action: Action, *, stale: bool) -> Iterator[str]:
         droplet = getattr(action, "droplet", None)
         machine = self.machines.get(droplet) if droplet is not None else None
         if machine is not None and not machine.tagged:
@@ -305,7 +305,8 @@ class World:
                     yield "a machine that is well is taken down"
                 if isinstance(action, Rebuild) and machine.burst:
                     yield "a burst member is rebuilt"
-                if not any(machine.address == record.content for record in self.records.values()):
+                led = any(machine.address == record.content for record in self.records.values())
+                if not led and not stale:
                     yield "a machine that is its maker's business"
             case Eject():
                 taken = {record.content for record in action.records}

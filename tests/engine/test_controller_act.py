@@ -30,6 +30,7 @@ from fleet.controller.model import (
 from fleet.controller.observe import Observer
 from fleet.errors import FleetError
 from tests.engine.local_cloud import LocalCloud
+from tests.engine.site import now
 from tests.engine.tended import Tended
 
 pytestmark = pytest.mark.engine
@@ -166,7 +167,7 @@ async def test_a_switch_that_is_off_or_unknown_holds_everything(stack: Tended, o
         (stack.state / "hold.json").unlink()
     else:
         (stack.state / "hold.json").write_text("{")
-    before = len(stack.cloud.requests())
+    since = now()
     for action in (
         Create("burst-1", "abcdef0"),
         Prepare("web-1", member.id),
@@ -177,7 +178,7 @@ async def test_a_switch_that_is_off_or_unknown_holds_everything(stack: Tended, o
     ):
         with pytest.raises(HeldError):
             await act(stack, action)
-    assert len(stack.cloud.requests()) == before
+    assert stack.cloud.changes(since) == []
 
 
 async def test_what_is_not_the_stacks_is_never_touched(stack: Tended) -> None:
@@ -186,7 +187,7 @@ async def test_what_is_not_the_stacks_is_never_touched(stack: Tended) -> None:
         "droplets",
         {"name": "burst-9-abcdef0", "region": "lon1", "size": "s-1vcpu-1gb", "image": "debian-13-x64"},
     )["droplet"]["id"]
-    before = len(stack.cloud.requests())
+    since = now()
     for action in (
         Delete("burst-9", strangers),
         Drain("burst-9", strangers),
@@ -203,7 +204,7 @@ async def test_what_is_not_the_stacks_is_never_touched(stack: Tended) -> None:
             await act(stack, action)
     with pytest.raises(GoneError):
         await act(stack, PowerCycle("web-1", 999_999_999))
-    assert len(stack.cloud.requests()) == before
+    assert stack.cloud.changes(since) == []
 
 
 async def test_one_look_at_everything(stack: Tended) -> None:

@@ -26,7 +26,8 @@ PRODUCTION = "prod"
 MANAGED_DATABASE = "managed-database"
 AUTOSCALER = "autoscaler"
 REPLACE_DATABASE = "replace-database"
-FORCEABLE = (MANAGED_DATABASE, AUTOSCALER, REPLACE_DATABASE)
+NEW_SEED = "new-seed"
+FORCEABLE = (MANAGED_DATABASE, AUTOSCALER, REPLACE_DATABASE, NEW_SEED)
 
 # Schedules come again within years, so whether one ever fires can be asked at any time; seconds since 1970.
 _ANY_TIME = 2_000_000_000

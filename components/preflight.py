@@ -14,7 +14,7 @@ from cloudinit.release import Release
 from components import capacity, complaints, edge_ranges, naming, values
 from components.capacity import Wish
 from components.clouds import port
-from components.contradictions import PROJECT
+from components.contradictions import NEW_SEED, PROJECT
 from components.model import Role
 from components.schema import AppSettings
 from components.settings import Settings
@@ -172,6 +172,8 @@ class _Checker:
 
     def check_zone_is_free(self, settings: Settings, lookups: port.EdgeLookups, zone_id: str) -> None:
         """What the edge shows members is the whole zone's, so that the newest certificate wins over all others."""
+        if settings.has_new_seed:
+            return
         shown = self._ask(lambda: lookups.client_certificates(zone_id)) or ()
         authority = settings.identity.authority()
         if not all(authority.issued(certificate) for certificate in shown):
@@ -179,7 +181,8 @@ class _Checker:
                 f"{PROJECT}:edge.zone = {complaints.shown(settings.edge.zone)}: the zone has a client certificate for "
                 "authenticated origin pulls that is not this stack's, and these are zone-wide, so each stack's members "
                 "would refuse the other's; give this stack a zone of its own, or delete that certificate if nobody "
-                "uses it any more"
+                f"uses it any more, or, when it is this stack's from before a new seed, set {PROJECT}:force to "
+                f"[{NEW_SEED}] for one update"
             )
 
     def read_site(self, app: AppSettings) -> Release | None:

@@ -16,7 +16,7 @@ import pulumi
 from pydantic import ValidationError
 
 from components import complaints, contradictions, tokens, values
-from components.contradictions import FORCEABLE, PRODUCTION, PROJECT, REPLACE_DATABASE
+from components.contradictions import FORCEABLE, NEW_SEED, PRODUCTION, PROJECT, REPLACE_DATABASE
 from components.model import DrainTimes, Places, Role
 from components.rollout import Rollout
 from components.schema import (
@@ -110,6 +110,11 @@ class Settings:
     def managed(self) -> ManagedSettings | None:
         """The settings of a database that the cloud runs; None when it is one of the fleet's own."""
         return self.database if isinstance(self.database, ManagedSettings) else None
+
+    @property
+    def has_new_seed(self) -> bool:
+        """Whether what the edge shows may still be of the authority that the stack had before."""
+        return NEW_SEED in self.forced
 
     @property
     def may_replace_database(self) -> bool:

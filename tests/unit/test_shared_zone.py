@@ -38,6 +38,13 @@ def test_the_stacks_own_certificates_of_all_rotations_are_welcome() -> None:
     assert run(world=world).named("edge-client")
 
 
+def test_a_new_seed_gives_the_stack_another_authority_which_must_be_said() -> None:
+    world = World(client_certificates=[shown(client(THEIRS))])
+    (line,) = refused(world=world)
+    assert "set flotilla:force to [new-seed]" in line
+    assert run(good() | {"force": ["new-seed"]}, world=world).named("edge-client")
+
+
 @pytest.mark.parametrize("status", ["pending_deletion", "deleted", "deletion_timed_out"])
 def test_what_is_leaving_is_in_nobodys_way(status: str) -> None:
     assert run(world=World(client_certificates=[shown(client(THEIRS), status)])).named("edge-client")

@@ -35,7 +35,7 @@ def main() -> int:
         f"{tally.answered:,} visits were answered and {tally.failed} failed{f' ({told})' if told else ''}.",
     )
     if tally.failed:
-        screen.note("what was under way inside a machine whose power is cut is lost; nothing else should be")
+        screen.note("who was waiting for the machine whose power was cut is lost; nothing else should be")
     return 0
 
 

@@ -54,15 +54,14 @@ def place(settings: Settings, tags: Sequence[str]) -> port.Place:
 
 def dns(settings: Settings, zone_id: str) -> port.Dns:
     """Who names the members; `zone_id` is what `edge_lookups` found."""
-    leaving_first = settings.rollout.mode == "in_place"
     if isinstance(settings.edge, CloudflareSettings):
         from components.clouds.cloudflare import CloudflareDns
 
-        return CloudflareDns(zone_id, settings.domain, leaving_first=leaving_first)
+        return CloudflareDns(zone_id, settings.domain)
     from components.clouds.digitalocean import DigitalOceanDns
 
     zone = settings.edge.zone or settings.domain
-    return DigitalOceanDns(zone, settings.domain, leaving_first=leaving_first)
+    return DigitalOceanDns(zone, settings.domain)
 
 
 def edge(settings: Settings, zone_id: str) -> port.Edge | None:

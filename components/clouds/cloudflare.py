@@ -64,11 +64,9 @@ class CloudflareLookups:
 class CloudflareDns:
     """One site in a zone, its records proxied."""
 
-    def __init__(self, zone_id: str, domain: str, *, leaving_first: bool) -> None:
-        """`leaving_first`: a record goes before its machine, because that goes before its successor comes."""
+    def __init__(self, zone_id: str, domain: str) -> None:
         self._zone_id = zone_id
         self._domain = domain
-        self._leaving_first = leaving_first
 
     def record(
         self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
@@ -77,13 +75,13 @@ class CloudflareDns:
         return cloudflare.DnsRecord(
             name,
             zone_id=self._zone_id,
-            name=port.tied(self._domain, address.text) if self._leaving_first else self._domain,
-            type=address.record_type,
+            name=self._domain,
+            type=port.tied(address.record_type, address.text),
             content=address.text,
             ttl=AUTOMATIC_TTL,
             proxied=True,
             comment=comment,
-            opts=port.leaving_first(opts) if self._leaving_first else opts,
+            opts=port.leaving_first(opts),
         )
 
 

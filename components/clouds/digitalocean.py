@@ -266,11 +266,9 @@ class DigitalOceanStorage:
 class DigitalOceanDns:
     """The cloud's own DNS: visitors reach the members directly."""
 
-    def __init__(self, zone: str, domain: str, *, leaving_first: bool) -> None:
-        """`leaving_first`: a record goes before its machine, because that goes before its successor comes."""
+    def __init__(self, zone: str, domain: str) -> None:
         self._zone = digitalocean.Domain("zone", name=zone)
         self._name = domain.removesuffix(zone).removesuffix(".") or "@"
-        self._leaving_first = leaving_first
 
     def record(
         self, name: str, address: port.Address, comment: str, opts: pulumi.ResourceOptions
@@ -279,11 +277,11 @@ class DigitalOceanDns:
         return digitalocean.DnsRecord(
             name,
             domain=self._zone.name,
-            type=address.record_type,
-            name=port.tied(self._name, address.text) if self._leaving_first else self._name,
+            type=port.tied(address.record_type, address.text),
+            name=self._name,
             value=address.text,
             ttl=RECORD_TTL_SECONDS,
-            opts=port.leaving_first(opts) if self._leaving_first else opts,
+            opts=port.leaving_first(opts),
         )
 
 

@@ -336,22 +336,22 @@ class Dns(Protocol):
         """One address of the site. Several records share the visitors."""
 
 
-def tied(name: str, address: pulumi.Input[str]) -> pulumi.Input[str]:
-    """A record's name, the same whatever the address, and yet depending on the machine that has the address.
+def tied(record_type: str, address: pulumi.Input[str]) -> pulumi.Input[str]:
+    """A record's type, the same whatever the address, and yet depending on the machine that has the address.
 
     When a machine must go before its successor comes, the engine first deletes whatever could be replaced by that. With
-    `leaving_first` the record is, so it goes before the drain; a new address alone still changes it in place. Where
-    machines come before others go, neither is wanted: a record that was renamed is to be given its name back in place.
+    `leaving_first` the record is, so it goes before the drain; a new address alone still changes it in place. Not the name
+    is tied: a record that the controller has renamed is to be given its name back in place.
     """
     if pulumi.runtime.is_dry_run():
         # An address that is not known yet would make the plan tell of a new record.
-        return name
-    return pulumi.Output.from_input(address).apply(lambda _: name)
+        return record_type
+    return pulumi.Output.from_input(address).apply(lambda _: record_type)
 
 
 def leaving_first(opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
-    """The other half of `tied`."""
-    opts.replace_on_changes = ["name"]
+    """The other half of `tied`. The engine goes by what the last update said, so it is said in every mode."""
+    opts.replace_on_changes = ["type"]
     # After a failure in between, the engine would else delete the record that went first a second time.
     opts.delete_before_replace = True
     return opts

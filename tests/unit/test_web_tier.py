@@ -119,19 +119,22 @@ def test_in_place_a_machine_goes_before_its_successor_comes() -> None:
     assert first == {f"web-{number}{child}" for number in (1, 2, 3) for child in ("", "-drain", "-dns")}
 
 
-def test_a_record_goes_before_a_machine_that_makes_room_for_its_successor() -> None:
-    """The engine deletes first what a change of the machine would replace; that is seen by the record's name."""
-    recording = web(mode="in_place")
+@pytest.mark.parametrize("mode", ["surge", "in_place"])
+def test_a_record_goes_before_a_machine_that_makes_room_for_its_successor(mode: str) -> None:
+    """The engine deletes first what a change of the machine would replace; that is seen by the record's type, in each
+    mode, as it asks what the update before has said."""
+    recording = web(mode=mode)
     record = recording.named("web-1-dns")
-    assert record.replace_on_changes == ("name",)
-    assert recording.named("web-1").urn in record.property_dependencies["name"]
+    assert record.replace_on_changes == ("type",)
+    assert recording.named("web-1").urn in record.property_dependencies["type"]
 
 
-def test_by_surge_a_renamed_record_is_given_its_name_back_in_place() -> None:
+def test_a_renamed_record_is_given_its_name_back_in_place() -> None:
     """A controller renames the record of a dead member; the same record must come back, without a gap."""
-    record = web().named("web-1-dns")
-    assert record.replace_on_changes == ()
-    assert not record.delete_before_replace
+    recording = web()
+    assert recording.named("web-1").urn not in recording.named("web-1-dns").property_dependencies.get(
+        "name", []
+    )
 
 
 def test_a_partial_rollout_leaves_the_later_slots_on_their_image() -> None:
@@ -201,7 +204,8 @@ def test_a_new_size_replaces_the_machine_instead_of_powering_it_off() -> None:
 
 
 def test_replacements_come_before_the_machines_they_replace() -> None:
-    assert not [resource.name for resource in web(count=2).resources if resource.delete_before_replace]
+    first = {resource.name for resource in web(count=2).resources if resource.delete_before_replace}
+    assert first == {"web-1-dns", "web-2-dns"}, "a new machine only changes what a record says"
 
 
 def test_user_data_is_secret_and_the_same_in_every_run() -> None:

@@ -88,7 +88,7 @@ def make_web(site: Site, **changes: Any) -> WebTier:
         payload=WebPayload.of(site, told, images, changes.pop("release", None)),
         cloud_token=None,
         drain=DrainTimes(propagation=300, quiet=10, cap=120),
-        dns=DigitalOceanDns("foobar.com", "www.foobar.com", leaving_first=order.get("mode") == "in_place"),
+        dns=DigitalOceanDns("foobar.com", "www.foobar.com"),
         after=[],
     )
     return WebTier("web", replace(usual, **changes))

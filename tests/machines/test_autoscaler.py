@@ -152,6 +152,9 @@ class Cloud:
                 self.sandbox.cloudflare("DELETE", f"zones/{self.zone}/dns_records/{row['id']}")
         for row in self.sandbox.api("GET", f"droplets?tag_name={STACK}&per_page=200")["droplets"]:
             self.sandbox.api("DELETE", f"droplets/{row['id']}")
+        for tag in self.sandbox.api("GET", "tags?per_page=200")["tags"]:
+            if tag["name"].partition("-")[0] == STACK:
+                self.sandbox.api("DELETE", f"tags/{tag['name']}")
 
 
 @dataclass

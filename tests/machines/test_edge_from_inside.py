@@ -122,9 +122,9 @@ async def test_site_lets_nobody_in_but_the_edge(sandbox: LiveSandbox, machine: M
     record = {"type": "A", "name": SITE, "content": machine.address, "ttl": 1, "proxied": True}
     sandbox.cloudflare("POST", f"zones/{zone}/dns_records", record)
 
-    await until(lambda: seen(sandbox, 520), 30)
+    await until(lambda: seen(sandbox, 520))
     sandbox.cloudflare("PUT", f"{pulls}/settings", {"enabled": True})
-    await until(lambda: seen(sandbox, 200), 30)
+    await until(lambda: seen(sandbox, 200))
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.to_thread(straight, machine.address)
 

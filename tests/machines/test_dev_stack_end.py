@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.machine_lab import traces
 
 pytestmark = [pytest.mark.machines, pytest.mark.timeout(600)]
 
+_CLEAN_SECONDS = 60
+_LOOK_EVERY_SECONDS = 0.2
 _LISTS = (
     ("droplets", "droplets"),
     ("volumes", "volumes"),
@@ -39,11 +42,19 @@ def test_destroy_leaves_nothing_in_the_cloud(stack: LiveStack) -> None:
 
 
 def test_destroy_leaves_no_machine_on_the_host(stack: LiveStack) -> None:
-    home = stack.sandbox.home
-    assert list((home / "machines").iterdir()) == []
-    assert list((home / "volumes").iterdir()) == []
-    droplets = f"fl{stack.sandbox.plan.instance}-d"
-    assert [path for path in Path("/run/netns").iterdir() if path.name.startswith(droplets)] == []
+    """The cloud forgets a droplet first and takes its cables away then."""
+    deadline = time.monotonic() + _CLEAN_SECONDS
+    while left := remains(stack.sandbox):
+        assert time.monotonic() < deadline, left
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def remains(sandbox: LiveSandbox) -> list[str]:
+    """What machines and volumes leave on the host."""
+    disks = [*(sandbox.home / "machines").iterdir(), *(sandbox.home / "volumes").iterdir()]
+    droplets = f"fl{sandbox.plan.instance}-d"
+    namespaces = [path for path in Path("/run/netns").iterdir() if path.name.startswith(droplets)]
+    return [str(path) for path in (*disks, *namespaces)]
 
 
 def test_down_leaves_the_host_as_it_was(sandbox: LiveSandbox) -> None:

@@ -196,7 +196,10 @@ def managed(recording: Recording) -> bool:
 
 def test_only_what_cannot_be_there_twice_goes_before_its_successor_comes(recording: Recording) -> None:
     first = [resource.name for resource in recording.resources if resource.delete_before_replace]
-    assert first == (["autoscaler-1"] if managed(recording) else ["database-1"])
+    # A record is only replaced when its machine makes room for its successor.
+    assert [name for name in first if not name.endswith(("-dns", "-dns6"))] == (
+        ["autoscaler-1"] if managed(recording) else ["database-1"]
+    )
 
 
 def test_connections_user_data_and_stdin_are_secret(recording: Recording) -> None:
